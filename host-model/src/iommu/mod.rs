@@ -1,0 +1,1 @@
+//! The interrupt half of an AMD IOMMU.

@@ -1,0 +1,3 @@
+//! The host: guest memory, PCI topology, root complex, AMD IOMMU, APICs and the Linux driver model.
+
+pub mod iommu;
