@@ -1,1 +1,179 @@
 //! The interrupt half of an AMD IOMMU.
+//!
+//! An interrupt is a memory write to `0xFEEx_xxxx` under a requester ID. The IOMMU finds the requester's *device
+//! table entry* (DTE) in guest memory, there the requester's *interrupt remapping table* (IRT), and in that, by the
+//! low bits of the data, the *entry* (IRTE) that says which CPU and vector the interrupt goes to. Both kinds of
+//! entry are cached by requester ID. Software that changes an entry must say so for every requester ID under which
+//! it may be cached, by a command in a ring in guest memory.
+//!
+//! An [`Iommu`] has four ports and no clock:
+//!
+//! - registers: [`read`](Iommu::read) and [`write`](Iommu::write), with offset and size;
+//! - guest memory, any [`vm_memory::GuestMemory`];
+//! - requests: [`request`](Iommu::request) gives an [`Answer`], or a [`FillToken`] for each table entry that has to
+//!   be read first, and [`complete`](Iommu::complete) takes the token when the read's latency has passed;
+//! - its own work: [`step`](Iommu::step) executes or retires one command or writes one event, and says so.
+//!
+//! Whoever owns the clock decides when steps and completions happen, so an invalidation can overtake a fill or be
+//! overtaken by it. What holds whatever the order:
+//!
+//! - An entry that was read before an invalidation is never hit after it. Each requester ID has a *generation*,
+//!   which an invalidation counts up; a walk captures it before it looks at anything, and what it caches is hit only
+//!   while the two are equal.
+//! - An invalidation *executes* at once and *retires* when the requester ID's older lookups are answered; they may
+//!   still use what it invalidated.
+//! - COMPLETION_WAIT stores when everything before it has retired.
+//!
+//! Not yet: memory requests and their commands' effect (INVALIDATE_IOMMU_PAGES only keeps its place in the order),
+//! guest mode (vAPIC) entries (they fault as unsupported), device table segments, the IOMMU's own interrupts (the
+//! status bits are set).
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, Mutex};
+
+use vm_memory::{GuestMemory, GuestMemoryMmap};
+
+mod cache;
+mod command_processor;
+mod config;
+mod event_log;
+mod in_flight;
+mod outcome;
+mod register_file;
+mod remap;
+pub mod spec;
+mod step;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub use config::{
+    CacheRemapEnClear, CacheShape, CacheShapeError, Config, DevtabInvalidation, DteValid, EventAddress,
+    IrtCacheDis, IrteReadFailure, IrteReservedBits, OutOfRangeDevice, Policies, Smi,
+};
+pub use outcome::{
+    Answer, BlockReason, DeliveryMode, Interrupt, InterruptRequest, Lookup, LookupFrom, Outcome, Response,
+};
+pub use remap::{FillToken, TableEntry};
+pub use step::{DropReason, HaltReason, Step};
+
+use cache::{Cache, Generations};
+use command_processor::CommandProcessor;
+use event_log::EventQueue;
+use in_flight::{InFlight, lock};
+use register_file::RegisterFile;
+use spec::registers::{Control, DevTabBase};
+
+/// An AMD IOMMU, interrupt half. See the [module](self).
+#[derive(Debug)]
+pub struct Iommu<M = GuestMemoryMmap> {
+    config: Config,
+    memory: Arc<M>,
+    /// Copies of the registers that requests look at.
+    control: AtomicU64,
+    dev_tab_base: AtomicU64,
+    /// By requester ID: address and DTE.
+    dte_cache: Cache<5>,
+    dte_generations: Generations,
+    /// By format, requester ID and index: address and IRTE.
+    irt_cache: Cache<3>,
+    irt_generations: Generations,
+    in_flight: Arc<InFlight>,
+    state: Mutex<State>,
+}
+
+/// What registers, commands and events share.
+#[derive(Debug)]
+struct State {
+    registers: RegisterFile,
+    commands: CommandProcessor,
+    events: EventQueue,
+}
+
+impl<M: GuestMemory> Iommu<M> {
+    /// As after reset: IommuEn is 0, and interrupts are forwarded.
+    pub fn new(config: Config, memory: Arc<M>) -> Self {
+        Self {
+            config,
+            memory,
+            control: AtomicU64::new(0),
+            dev_tab_base: AtomicU64::new(0),
+            dte_cache: Cache::new(config.dte_cache),
+            dte_generations: Generations::new(),
+            irt_cache: Cache::new(config.irt_cache),
+            irt_generations: Generations::new(),
+            in_flight: Arc::default(),
+            state: Mutex::new(State {
+                registers: RegisterFile::new(&config),
+                commands: CommandProcessor::default(),
+                events: EventQueue::default(),
+            }),
+        }
+    }
+
+    /// What it was built with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Reads a register, or an aligned half of one: `size` is 4 or 8 bytes. Anything else, and what is reserved,
+    /// reads as 0.
+    pub fn read(&self, offset: u64, size: usize) -> u64 {
+        let Some((register, shift, mask)) = part(offset, size) else {
+            return 0;
+        };
+        (lock(&self.state).registers.read(register) & mask) >> shift
+    }
+
+    /// Writes a register, or an aligned half of one: `size` is 4 or 8 bytes. Anything else, and what is reserved or
+    /// read-only, is ignored.
+    pub fn write(&self, offset: u64, size: usize, value: u64) {
+        let Some((register, shift, mask)) = part(offset, size) else {
+            return;
+        };
+        let State {
+            registers, commands, ..
+        } = &mut *lock(&self.state);
+        registers.write(register, value << shift, mask);
+        if registers.command_ring().is_none() {
+            commands.stopped();
+        }
+        self.dev_tab_base
+            .store(registers.dev_tab_base.into_bits(), Release);
+        self.control.store(registers.control.into_bits(), Release);
+    }
+
+    /// Would [`step`](Self::step) do something now?
+    pub fn has_work(&self) -> bool {
+        let state = &*lock(&self.state);
+        !state.events.is_empty() || self.command_work(state)
+    }
+
+    /// Does one unit of work: events first, then commands. `None` if there is none, or if what there is waits for a
+    /// lookup to be answered.
+    pub fn step(&self) -> Option<Step> {
+        let state = &mut *lock(&self.state);
+        let written = state.events.step(&mut state.registers, &*self.memory);
+        written.or_else(|| self.command_step(state))
+    }
+
+    fn control(&self) -> Control {
+        Control::from_bits(self.control.load(Acquire))
+    }
+
+    fn dev_tab_base(&self) -> DevTabBase {
+        DevTabBase::from_bits(self.dev_tab_base.load(Acquire))
+    }
+}
+
+/// The register that holds `offset`, and shift and mask of the accessed part.
+fn part(offset: u64, size: usize) -> Option<(u64, u32, u64)> {
+    match (size, offset % 8) {
+        (8, 0) => Some((offset, 0, u64::MAX)),
+        (4, 0) => Some((offset, 0, 0xffff_ffff)),
+        (4, 4) => Some((offset - 4, 32, 0xffff_ffff << 32)),
+        _ => None,
+    }
+}

@@ -1,0 +1,308 @@
+//! The coherence checker: compares every cached answer of the IOMMU with what memory says, and tells how they came to
+//! differ.
+//!
+//! It walks the tables in guest memory by itself. Each write to a table opens a *change*, owned by the driver call that
+//! made it and closed when the call returns. A cached answer that differs from memory is *in flight* while the oldest
+//! change that it misses is open, *stale* afterwards. It is judged once, when it is given.
+
+mod finding;
+mod history;
+mod walk;
+
+pub use finding::{Finding, FindingKind, History, Place, Verdict};
+pub use history::CallId;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sim_bridge::{RequesterId, SimTime};
+use vm_memory::GuestMemoryMmap;
+
+use crate::iommu::spec::command::Command;
+use crate::iommu::{Answer, LookupFrom, Outcome, Step};
+use crate::trace::Ending;
+use history::{Change, Changes, Invalidations, Moment};
+use walk::Walk;
+
+/// How a cached answer compares with memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Freshness {
+    /// Equal, or not cached.
+    Fresh,
+    /// Different, and the call that changed memory has not returned.
+    InFlight,
+    /// Different, and nobody is going to mend it.
+    Stale,
+}
+
+/// When a table entry was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sample(Moment);
+
+/// Which table's entry is cached, under which requester ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Cached {
+    Dte(RequesterId),
+    Irte(RequesterId, u16),
+}
+
+/// Watches one IOMMU.
+pub struct Checker {
+    walk: Walk,
+    moment: Moment,
+    changes: Changes,
+    invalidations: Invalidations,
+    /// When each cached entry was read from memory.
+    fills: HashMap<Cached, Moment>,
+    findings: BTreeMap<(RequesterId, u16, FindingKind), Finding>,
+}
+
+impl Checker {
+    /// Of an IOMMU whose tables are in `memory`.
+    pub fn new(memory: Arc<GuestMemoryMmap>) -> Self {
+        Self {
+            walk: Walk::new(memory),
+            moment: Moment::default(),
+            changes: Changes::default(),
+            invalidations: Invalidations::default(),
+            fills: HashMap::new(),
+            findings: BTreeMap::new(),
+        }
+    }
+
+    /// A driver call began.
+    pub fn call_began(&mut self, name: &'static str) -> CallId {
+        self.changes.call_began(name)
+    }
+
+    /// It returned: its changes close.
+    pub fn call_ended(&mut self, call: CallId) {
+        self.moment.order += 1;
+        self.changes.call_ended(call, self.moment);
+    }
+
+    /// The register that says where the device table is was written.
+    pub fn device_table(&mut self, base: u64, bytes: u64) {
+        self.walk.set_device_table(base, bytes);
+    }
+
+    /// IRTEs have 128 bits from now on, or 32.
+    pub fn irte_format(&mut self, ga_en: bool, xt_en: bool) {
+        self.walk.set_irte_format(ga_en, xt_en);
+    }
+
+    /// Software is about to write memory.
+    pub fn about_to_store(&mut self, address: u64, bytes: &[u8], call: Option<CallId>, time: SimTime) {
+        if !self.walk.is_table(address) {
+            return;
+        }
+        let moment = self.next(time);
+        let old = self.walk.read(address, bytes.len());
+        for (at, (&old, &new)) in (address..).zip(old.iter().zip(bytes)) {
+            if old != new {
+                self.changes.add(at, Change { moment, call });
+            }
+        }
+        self.walk.about_to_store(address, bytes);
+    }
+
+    /// The IOMMU is about to read table entries.
+    pub fn sample(&mut self, time: SimTime) -> Sample {
+        Sample(self.next(time))
+    }
+
+    /// The IOMMU's own work.
+    pub fn stepped(&mut self, step: &Step, time: SimTime) {
+        if let Step::CommandExecuted { command, .. } = step {
+            let moment = self.next(time);
+            self.invalidations.add(moment, *command);
+        }
+    }
+
+    /// Judges an answer when it is given. `samples` says when each address was read for it.
+    pub fn judge(&mut self, answer: &Answer, samples: &[(u64, Sample)], time: SimTime) -> Freshness {
+        let request = &answer.request;
+        let index = (request.data & 0x7ff) as u16;
+        let sampled = |address| {
+            samples
+                .iter()
+                .rev()
+                .find(|(at, _)| *at == address)
+                .map(|(_, Sample(moment))| *moment)
+        };
+        let mut missed: Option<(Moment, Option<Change>, Cached)> = None;
+        let mut see = |this: &mut Self, cached, from, address, bytes: &[u8]| match from {
+            LookupFrom::Fill => {
+                this.fills.insert(cached, sampled(address).unwrap_or_default());
+            }
+            LookupFrom::Hit => {
+                let since = this.fills.get(&cached).copied().unwrap_or_default();
+                let now = this.walk.read(address, bytes.len());
+                if now != bytes {
+                    let differs = (address..)
+                        .zip(now.iter().zip(bytes))
+                        .filter(|(_, (a, b))| a != b);
+                    let oldest = differs
+                        .filter_map(|(at, _)| this.changes.first_after(at, since))
+                        .min_by_key(|c| c.moment.order);
+                    missed.get_or_insert((since, oldest, cached));
+                }
+            }
+            LookupFrom::Uncached => {}
+        };
+        if let Some(dte) = answer.dte {
+            // The interrupt half: what else is in a DTE decides nothing here.
+            let half = dte.raw[2].to_le_bytes();
+            see(
+                self,
+                Cached::Dte(request.requester),
+                dte.from,
+                dte.address + 16,
+                &half,
+            );
+        }
+        if let Some(irte) = answer.irte {
+            let bytes = irte.raw.to_le_bytes();
+            let len = self.walk.irte_bytes();
+            see(
+                self,
+                Cached::Irte(request.requester, index),
+                irte.from,
+                irte.address,
+                &bytes[..len],
+            );
+        }
+        let Some((since, change, cached)) = missed else {
+            return Freshness::Fresh;
+        };
+        if change.is_some_and(|change| self.changes.is_open(change.call)) {
+            return Freshness::InFlight;
+        }
+        let got = place(&answer.outcome);
+        let expected = self.walk.expected(request.requester, index);
+        let history = self.history(cached, since, change, time);
+        let missing = if self.invalidated(cached, change) {
+            Vec::new()
+        } else {
+            vec![request.requester]
+        };
+        let key = (request.requester, index, FindingKind::Stale);
+        let finding = self.findings.entry(key).or_insert_with(|| Finding {
+            kind: FindingKind::Stale,
+            requester: request.requester,
+            index,
+            got,
+            expected,
+            missing_invalidations: missing,
+            history: Some(history),
+            endings: Vec::new(),
+        });
+        debug_assert_eq!(finding.kind, FindingKind::Stale);
+        Freshness::Stale
+    }
+
+    /// An interrupt message has ended.
+    pub fn ended(&mut self, answer: &Answer, freshness: Option<Freshness>, ending: Ending) {
+        let request = &answer.request;
+        let index = (request.data & 0x7ff) as u16;
+        let kind = match (freshness, ending) {
+            (Some(Freshness::Stale), _) => FindingKind::Stale,
+            (_, Ending::Misrouted { .. }) => FindingKind::Misrouted,
+            (_, Ending::Spurious { .. }) => FindingKind::Spurious,
+            (_, Ending::Lost { .. }) => FindingKind::Lost,
+            (_, Ending::Delivered { .. } | Ending::Blocked) => return,
+        };
+        let expected = self.walk.expected(request.requester, index);
+        let finding = self
+            .findings
+            .entry((request.requester, index, kind))
+            .or_insert_with(|| Finding {
+                kind,
+                requester: request.requester,
+                index,
+                got: place(&answer.outcome),
+                expected,
+                missing_invalidations: Vec::new(),
+                history: None,
+                endings: Vec::new(),
+            });
+        finding.endings.push(ending);
+    }
+
+    /// The device says that it sent more messages than have ended.
+    pub fn never_ended(&mut self, requester: RequesterId) {
+        self.findings
+            .entry((requester, 0, FindingKind::Lost))
+            .or_insert_with(|| Finding {
+                kind: FindingKind::Lost,
+                requester,
+                index: 0,
+                got: None,
+                expected: None,
+                missing_invalidations: Vec::new(),
+                history: None,
+                endings: Vec::new(),
+            });
+    }
+
+    /// All findings, one for each requester ID, index and kind, in that order.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.findings.values().cloned().collect()
+    }
+
+    fn next(&mut self, time: SimTime) -> Moment {
+        self.moment = Moment {
+            order: self.moment.order + 1,
+            time,
+        };
+        self.moment
+    }
+
+    fn invalidated(&self, cached: Cached, change: Option<Change>) -> bool {
+        let since = change.map_or(Moment::default(), |change| change.moment);
+        self.invalidations
+            .after(since, None)
+            .any(|command| match (command, cached) {
+                (Command::InvalidateIommuAll, _) => true,
+                (Command::InvalidateDevtabEntry(id), Cached::Dte(cached)) => *id == cached,
+                (Command::InvalidateInterruptTable(id), Cached::Irte(cached, _)) => *id == cached,
+                _ => false,
+            })
+    }
+
+    fn history(&self, cached: Cached, since: Moment, change: Option<Change>, now: SimTime) -> History {
+        let (moment, call) = change.map_or((Moment::default(), None), |change| (change.moment, change.call));
+        let until = self.changes.end_of(call);
+        let mut invalidated = Vec::new();
+        for command in self.invalidations.after(moment, until) {
+            let (Command::InvalidateInterruptTable(id) | Command::InvalidateDevtabEntry(id)) = command else {
+                continue;
+            };
+            if !invalidated.contains(id) {
+                invalidated.push(*id);
+            }
+        }
+        History {
+            cached_at: since.time,
+            changed_at: moment.time,
+            changed_by: call.map_or("nobody known", |call| self.changes.name_of(call)),
+            entry: match cached {
+                Cached::Dte(_) => "DTE",
+                Cached::Irte(..) => "IRTE",
+            },
+            invalidated,
+            told_complete_at: until.map(|end| end.time),
+            used_at: now,
+        }
+    }
+}
+
+fn place(outcome: &Outcome) -> Option<Place> {
+    match outcome {
+        Outcome::Remapped(interrupt) => Some(Place {
+            cpu: interrupt.destination,
+            vector: interrupt.vector,
+        }),
+        Outcome::Forwarded { .. } | Outcome::Blocked { .. } => None,
+    }
+}

@@ -1,0 +1,102 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use sim_bridge::RequesterId;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::Place;
+use crate::iommu::spec::dte::{DTE_BYTES, DteInterrupts};
+use crate::iommu::spec::irte::{Irte, IrteFormat};
+
+/// DTE.IntCtl: remap.
+const INT_CTL_REMAP: u8 = 2;
+
+/// The tables in memory.
+pub(super) struct Walk {
+    memory: Arc<GuestMemoryMmap>,
+    device_table: Range<u64>,
+    format: IrteFormat,
+    /// Interrupt remapping tables by address, with their length in bytes.
+    tables: BTreeMap<u64, u64>,
+}
+
+impl Walk {
+    pub(super) fn new(memory: Arc<GuestMemoryMmap>) -> Self {
+        Self {
+            memory,
+            device_table: 0..0,
+            format: IrteFormat::Bits32,
+            tables: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn set_device_table(&mut self, base: u64, bytes: u64) {
+        self.device_table = base..base.saturating_add(bytes);
+    }
+
+    pub(super) fn set_irte_format(&mut self, ga_en: bool, xt_en: bool) {
+        self.format = if ga_en {
+            IrteFormat::Bits128 { xt: xt_en }
+        } else {
+            IrteFormat::Bits32
+        };
+    }
+
+    pub(super) fn irte_bytes(&self) -> usize {
+        self.format.bytes() as usize
+    }
+
+    /// Zeros outside of memory.
+    pub(super) fn read(&self, address: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let _ = self.memory.read_slice(&mut bytes, GuestAddress(address));
+        bytes
+    }
+
+    /// Whether this address is in the device table or in a table that a DTE points to.
+    pub(super) fn is_table(&self, address: u64) -> bool {
+        let below = self.tables.range(..=address).next_back();
+        self.device_table.contains(&address) || below.is_some_and(|(start, len)| address - start < *len)
+    }
+
+    /// Learns of the remapping table that a write to a DTE makes known.
+    pub(super) fn about_to_store(&mut self, address: u64, bytes: &[u8]) {
+        if !self.device_table.contains(&address) {
+            return;
+        }
+        for (n, chunk) in bytes.chunks_exact(8).enumerate() {
+            let offset = address - self.device_table.start + 8 * n as u64;
+            if offset % DTE_BYTES == 16
+                && let Some(word) = chunk.first_chunk()
+            {
+                let dte = DteInterrupts::from_bits(u64::from_le_bytes(*word));
+                if dte.valid() && dte.int_ctl() == INT_CTL_REMAP {
+                    self.tables
+                        .insert(dte.table_root() << 6, self.format.bytes() << dte.table_length());
+                }
+            }
+        }
+    }
+
+    /// Where memory says that a remapped interrupt goes; `None` if nowhere.
+    pub(super) fn expected(&self, requester: RequesterId, index: u16) -> Option<Place> {
+        let word = self.read(
+            self.device_table.start + DTE_BYTES * u64::from(requester.0) + 16,
+            8,
+        );
+        let dte = DteInterrupts::from_bits(u64::from_le_bytes(*word.first_chunk()?));
+        if !dte.valid() || dte.int_ctl() != INT_CTL_REMAP || u32::from(index) >= 1 << dte.table_length() {
+            return None;
+        }
+        let mut raw = [0; 16];
+        let len = self.irte_bytes();
+        let address = (dte.table_root() << 6) + len as u64 * u64::from(index);
+        raw[..len].copy_from_slice(&self.read(address, len));
+        let irte = Irte::parse(u128::from_le_bytes(raw), self.format, false).ok()?;
+        Some(Place {
+            cpu: irte.destination,
+            vector: irte.vector,
+        })
+    }
+}

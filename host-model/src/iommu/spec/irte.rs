@@ -1,0 +1,318 @@
+//! Interrupt remapping table entries (AMD IOMMU spec 2.2.5): 32 bits, or 128 bits if Control.GAEn.
+
+use bitfield_struct::bitfield;
+
+/// An entry as it lies in memory, little-endian; a 32-bit entry is zero-extended.
+pub type RawIrte = u128;
+
+/// 32-bit entry.
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Irte32 {
+    /// RemapEn.
+    pub remap_en: bool,
+    /// SupIOPF: no IO_PAGE_FAULT events for this entry.
+    pub sup_iopf: bool,
+    /// IntType.
+    #[bits(3)]
+    pub int_type: u8,
+    /// RqEoi.
+    pub rq_eoi: bool,
+    /// DM: the destination is logical.
+    pub dm: bool,
+    /// GuestMode, which this format does not have.
+    pub guest_mode: bool,
+    /// Destination APIC ID.
+    pub destination: u8,
+    /// Vector.
+    pub vector: u8,
+    /// Reserved.
+    pub reserved: u8,
+}
+
+/// 128-bit entry, low quadword, GuestMode 0.
+#[bitfield(u64)]
+#[derive(PartialEq, Eq)]
+pub struct Irte128Low {
+    /// RemapEn.
+    pub remap_en: bool,
+    /// SupIOPF: no IO_PAGE_FAULT events for this entry.
+    pub sup_iopf: bool,
+    /// IntType.
+    #[bits(3)]
+    pub int_type: u8,
+    /// RqEoi.
+    pub rq_eoi: bool,
+    /// DM: the destination is logical.
+    pub dm: bool,
+    /// GuestMode.
+    pub guest_mode: bool,
+    /// Destination bits 23:0.
+    #[bits(24)]
+    pub destination: u32,
+    /// GATag, of no effect with GuestMode 0.
+    pub ga_tag: u32,
+}
+
+/// 128-bit entry, high quadword, GuestMode 0.
+#[bitfield(u64)]
+#[derive(PartialEq, Eq)]
+pub struct Irte128High {
+    /// Vector.
+    pub vector: u8,
+    /// Reserved.
+    #[bits(4)]
+    pub reserved_low: u8,
+    /// GA root pointer, of no effect with GuestMode 0.
+    #[bits(40)]
+    pub ga_root: u64,
+    /// Reserved.
+    #[bits(4)]
+    pub reserved_high: u8,
+    /// Destination bits 31:24.
+    pub destination: u8,
+}
+
+/// Entry format, by Control.GAEn and Control.XTEn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IrteFormat {
+    /// 32 bits.
+    Bits32,
+    /// 128 bits; without `xt` only 8 bits of the destination count.
+    Bits128 {
+        /// 32-bit destinations.
+        xt: bool,
+    },
+}
+
+impl IrteFormat {
+    /// Bytes of an entry.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Bits32 => 4,
+            Self::Bits128 { .. } => 16,
+        }
+    }
+}
+
+/// Destination mode (DM).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DestinationMode {
+    /// APIC ID.
+    Physical,
+    /// Logical APIC ID.
+    Logical,
+}
+
+/// Interrupt types that an entry can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IntType {
+    /// 0.
+    Fixed,
+    /// 1: lowest priority.
+    Arbitrated,
+}
+
+/// A legal entry with RemapEn set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Irte {
+    /// APIC ID, 8 bits unless XT.
+    pub destination: u32,
+    /// Physical or logical.
+    pub destination_mode: DestinationMode,
+    /// Vector.
+    pub vector: u8,
+    /// Fixed or arbitrated.
+    pub int_type: IntType,
+    /// RqEoi: level-triggered.
+    pub request_eoi: bool,
+}
+
+/// Why an entry remaps nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IrteError {
+    /// RemapEn is 0.
+    #[error("IRTE: RemapEn is 0")]
+    RemapEnClear,
+    /// IntType is neither fixed nor arbitrated.
+    #[error("IRTE: IntType {0} is reserved")]
+    ReservedIntType(u8),
+    /// GuestMode, which the IOMMU does not do.
+    #[error("IRTE: GuestMode is set and not supported")]
+    GuestMode,
+    /// Reserved bits are set.
+    #[error("IRTE: reserved bits {0:#x} are set")]
+    ReservedBits(u128),
+}
+
+/// Bits 0 and 1 of every format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IrteFlags {
+    /// RemapEn.
+    pub remap_en: bool,
+    /// SupIOPF.
+    pub sup_iopf: bool,
+}
+
+impl IrteFlags {
+    /// Of an entry of either format.
+    pub const fn of(raw: RawIrte) -> Self {
+        let low = Irte128Low::from_bits(raw as u64);
+        Self {
+            remap_en: low.remap_en(),
+            sup_iopf: low.sup_iopf(),
+        }
+    }
+}
+
+impl Irte {
+    /// Refuses entries without RemapEn first, then GuestMode, reserved types and, unless told to, reserved bits.
+    pub const fn parse(raw: RawIrte, format: IrteFormat, ignore_reserved: bool) -> Result<Self, IrteError> {
+        // Bits 7:0 are alike in both formats.
+        let low = Irte128Low::from_bits(raw as u64);
+        if !low.remap_en() {
+            return Err(IrteError::RemapEnClear);
+        }
+        if low.guest_mode() {
+            return Err(IrteError::GuestMode);
+        }
+        let int_type = match low.int_type() {
+            0 => IntType::Fixed,
+            1 => IntType::Arbitrated,
+            reserved => return Err(IrteError::ReservedIntType(reserved)),
+        };
+        let (destination, vector, reserved) = match format {
+            IrteFormat::Bits32 => {
+                let irte = Irte32::from_bits(raw as u32);
+                let reserved = Irte32::new().with_reserved(0xff).into_bits() as u128;
+                (irte.destination() as u32, irte.vector(), reserved)
+            }
+            IrteFormat::Bits128 { xt } => {
+                let high = Irte128High::from_bits((raw >> 64) as u64);
+                let destination = low.destination() | (high.destination() as u32) << 24;
+                let reserved = Irte128High::new()
+                    .with_reserved_low(0xf)
+                    .with_reserved_high(0xf)
+                    .into_bits();
+                (
+                    if xt { destination } else { destination & 0xff },
+                    high.vector(),
+                    (reserved as u128) << 64,
+                )
+            }
+        };
+        if raw & reserved != 0 && !ignore_reserved {
+            return Err(IrteError::ReservedBits(raw & reserved));
+        }
+        Ok(Self {
+            destination,
+            destination_mode: if low.dm() {
+                DestinationMode::Logical
+            } else {
+                DestinationMode::Physical
+            },
+            vector,
+            int_type,
+            request_eoi: low.rq_eoi(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const XAPIC: IrteFormat = IrteFormat::Bits128 { xt: false };
+    const X2APIC: IrteFormat = IrteFormat::Bits128 { xt: true };
+
+    fn irte(destination: u32, vector: u8) -> Irte {
+        Irte {
+            destination,
+            destination_mode: DestinationMode::Physical,
+            vector,
+            int_type: IntType::Fixed,
+            request_eoi: false,
+        }
+    }
+
+    #[test]
+    fn a_32_bit_entry_has_the_layout_of_linux() {
+        // Linux union irte: valid, no_fault, int_type:3, rq_eoi, dm, rsvd, destination:8, vector:8.
+        assert_eq!(
+            Irte::parse(0x0031_0501, IrteFormat::Bits32, false),
+            Ok(irte(5, 0x31))
+        );
+        let logical = Irte {
+            destination_mode: DestinationMode::Logical,
+            ..irte(5, 0x31)
+        };
+        assert_eq!(Irte::parse(0x0031_0541, IrteFormat::Bits32, false), Ok(logical));
+        let arbitrated = Irte {
+            int_type: IntType::Arbitrated,
+            request_eoi: true,
+            ..irte(5, 0x31)
+        };
+        assert_eq!(
+            Irte::parse(0x0031_0525, IrteFormat::Bits32, false),
+            Ok(arbitrated)
+        );
+    }
+
+    #[test]
+    fn a_128_bit_entry_has_the_layout_of_linux() {
+        // Linux struct irte_ga: destination 23:0 at bit 8, vector at bit 64, destination 31:24 at bit 120.
+        let raw = 0x8900_0000_0000_0031 << 64 | 0x4567_8901;
+        assert_eq!(Irte::parse(raw, X2APIC, false), Ok(irte(0x8945_6789, 0x31)));
+        assert_eq!(Irte::parse(raw, XAPIC, false), Ok(irte(0x89, 0x31)));
+    }
+
+    #[test]
+    fn markers_of_reserved_entries_remap_nothing() {
+        // Linux irte_ops.set_allocated: 0xfffffffe, and 128 bits of which only the vector is set.
+        assert_eq!(
+            Irte::parse(0xffff_fffe, IrteFormat::Bits32, false),
+            Err(IrteError::RemapEnClear)
+        );
+        assert_eq!(
+            Irte::parse(0xff << 64, XAPIC, false),
+            Err(IrteError::RemapEnClear)
+        );
+    }
+
+    #[test]
+    fn illegal_values_are_refused_by_name() {
+        for format in [IrteFormat::Bits32, XAPIC, X2APIC] {
+            assert_eq!(Irte::parse(0x81, format, false), Err(IrteError::GuestMode));
+            for int_type in 2..8 {
+                let raw = 1 | u128::from(int_type) << 2;
+                assert_eq!(
+                    Irte::parse(raw, format, false),
+                    Err(IrteError::ReservedIntType(int_type))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn reserved_bits_are_refused_unless_ignored() {
+        let reserved = |format: IrteFormat, bits: u32| {
+            let illegal = |bit: &u32| Irte::parse(1 | 1 << bit, format, false).is_err();
+            (8..bits).filter(illegal).collect::<Vec<u32>>()
+        };
+        assert_eq!(reserved(IrteFormat::Bits32, 32), (24..32).collect::<Vec<_>>());
+        assert_eq!(reserved(XAPIC, 128), [72, 73, 74, 75, 116, 117, 118, 119]);
+        assert_eq!(
+            Irte::parse(0xff31_0501, IrteFormat::Bits32, true),
+            Ok(irte(5, 0x31))
+        );
+        let refused = Irte::parse(0x0131_0501, IrteFormat::Bits32, false);
+        assert_eq!(refused, Err(IrteError::ReservedBits(0x0100_0000)));
+    }
+
+    #[test]
+    fn unknown_bits_survive_a_round_trip() {
+        assert_eq!(Irte32::from_bits(u32::MAX).into_bits(), u32::MAX);
+        assert_eq!(Irte128Low::from_bits(u64::MAX).into_bits(), u64::MAX);
+        assert_eq!(Irte128High::from_bits(u64::MAX).into_bits(), u64::MAX);
+    }
+}

@@ -1,0 +1,11 @@
+//! Bit layouts of the AMD I/O Virtualization Technology (IOMMU) Specification, 48882, without behaviour.
+//!
+//! Each layout has a raw form in which every bit survives, and a parsed form that only legal bits become. Parsing
+//! names the field that it refuses.
+
+pub mod command;
+pub mod dte;
+pub mod event;
+pub mod features;
+pub mod irte;
+pub mod registers;

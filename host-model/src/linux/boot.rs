@@ -1,0 +1,195 @@
+//! Start-up (Linux drivers/iommu/amd/init.c): `early_enable_iommu` before any device is looked at, and what
+//! `amd_iommu_init_pci` does around the devices' probes. One IOMMU, no PPR log, no guest mode.
+
+use sim_bridge::RequesterId;
+
+use super::device_table::Domain;
+use super::irte::Format;
+use super::{Ivhd, LinuxDriver, command_queue};
+use crate::driver::DriverError;
+use crate::iommu::spec::command::Command;
+use crate::iommu::spec::features::Efr;
+use crate::iommu::spec::registers::{Control, DevTabBase, RingBase, offset};
+use crate::machine::{Cpu, IOMMU_MMIO};
+
+/// `CTRL_INV_TO_1S`.
+const INV_TIMEOUT_1S: u8 = 4;
+/// IV, with all else zero: interrupts are aborted until there is a table.
+const INTERRUPTS_BLOCKED: u64 = 1;
+/// V, TV.
+const VALID_TRANSLATION: u8 = 3;
+
+/// Clears one control bit.
+type ClearBit = fn(Control) -> Control;
+
+/// `iommu_disable`, in its order.
+const DISABLE: [ClearBit; 9] = [
+    |c| c.with_cmd_buf_en(false),
+    |c| c.with_event_int_en(false),
+    |c| c.with_event_log_en(false),
+    |c| c.with_ga_log_en(false),
+    |c| c.with_ga_int_en(false),
+    |c| c.with_ppr_log_en(false),
+    |c| c.with_ppr_int_en(false),
+    |c| c.with_iommu_en(false),
+    |c| c.with_irt_cache_dis(false),
+];
+
+impl LinuxDriver {
+    /// Phase A.
+    pub(super) async fn early_enable(&self, cpu: &Cpu) -> Result<(), DriverError> {
+        // Every control bit is written on its own, by 64-bit read-modify-write.
+        self.disable(cpu).await; // disable_iommus
+        self.init_device_table(cpu);
+        self.disable(cpu).await; // early_enable_iommu
+        self.init_flags(cpu).await;
+        let table = DevTabBase::new()
+            .with_base(self.device_table >> 12)
+            .with_size((self.device_table_bytes / 4096 - 1) as u16);
+        write_base(cpu, offset::DEV_TAB_BASE, table.into_bits()).await;
+        self.enable_command_buffer(cpu).await;
+        let efr = self.efr_in_ivhd();
+        if efr.gt_sup() {
+            control(cpu, |c| c.with_gt_en(true)).await;
+        }
+        if self.irte_format.get() == Format::Bits128 {
+            control(cpu, |c| c.with_ga_en(true)).await;
+            if efr.xt_sup() {
+                control(cpu, |c| c.with_xt_en(true)).await;
+            }
+        }
+        if self.options.irtcachedis {
+            control(cpu, |c| c.with_irt_cache_dis(true)).await;
+            self.irtcachedis.set(read_control(cpu).await.irt_cache_dis());
+        }
+        control(cpu, |c| c.with_iommu_en(true)).await;
+        self.flush_all_caches(cpu, efr).await
+    }
+
+    /// Phase B.
+    pub(super) async fn init_pci(&self, cpu: &Cpu, functions: &[RequesterId]) -> Result<(), DriverError> {
+        // iommu_enable_event_buffer
+        write_base(cpu, offset::EVT_LOG_BASE, ring_base(self.event_log)).await;
+        cpu.writel(IOMMU_MMIO + offset::EVT_LOG_HEAD, 0).await;
+        cpu.writel(IOMMU_MMIO + offset::EVT_LOG_TAIL, 0).await;
+        control(cpu, |c| c.with_event_log_en(true)).await;
+        // late_iommu_features_init: what IVHD didn't tell is taken from the registers.
+        let efr = Efr::from_bits(cpu.mmio_read(IOMMU_MMIO + offset::EFR, 8).await);
+        cpu.mmio_read(IOMMU_MMIO + offset::EFR2, 8).await;
+        let efr = match self.ivrs.ivhd {
+            Ivhd::Type10 => efr,
+            Ivhd::Type11(told) => told,
+        };
+        for &function in functions {
+            self.probe_device(cpu, function).await?;
+        }
+        for &function in functions {
+            self.attach(cpu, function, Domain::Identity).await?;
+        }
+        self.init_device_table_dma(cpu);
+        self.flush_all_caches(cpu, efr).await?;
+        control(cpu, |c| c.with_event_int_en(true)).await;
+        Ok(())
+    }
+
+    /// `iommu_enable_command_buffer`.
+    pub(super) async fn enable_command_buffer(&self, cpu: &Cpu) {
+        write_base(cpu, offset::CMD_BUF_BASE, ring_base(self.queue.ring())).await;
+        control(cpu, |c| c.with_cmd_buf_en(false)).await;
+        cpu.writel(IOMMU_MMIO + offset::CMD_BUF_HEAD, 0).await;
+        cpu.writel(IOMMU_MMIO + offset::CMD_BUF_TAIL, 0).await;
+        control(cpu, |c| c.with_cmd_buf_en(true)).await;
+    }
+
+    async fn disable(&self, cpu: &Cpu) {
+        for clear in DISABLE {
+            control(cpu, clear).await;
+        }
+    }
+
+    /// `iommu_init_flags`, with no flag set in IVHD.
+    async fn init_flags(&self, cpu: &Cpu) {
+        control(cpu, |c| c.with_ht_tun_en(false)).await;
+        control(cpu, |c| c.with_pass_pw(false)).await;
+        control(cpu, |c| c.with_res_pass_pw(false)).await;
+        control(cpu, |c| c.with_isoc(false)).await;
+        control(cpu, |c| c.with_coherent(true)).await;
+        control(cpu, |c| c.with_inv_timeout(INV_TIMEOUT_1S)).await;
+    }
+
+    /// `init_device_table`: no device may interrupt before it has a table.
+    fn init_device_table(&self, cpu: &Cpu) {
+        for id in self.listed_ids() {
+            cpu.store(self.dte_address(id) + 16, &INTERRUPTS_BLOCKED.to_le_bytes());
+        }
+    }
+
+    /// `init_device_table_dma`: no device may access memory unless it is attached.
+    fn init_device_table_dma(&self, cpu: &Cpu) {
+        for id in self.listed_ids() {
+            let [low] = cpu.load::<1>(self.dte_address(id));
+            cpu.store(self.dte_address(id), &[low | VALID_TRANSLATION]);
+        }
+    }
+
+    fn listed_ids(&self) -> impl Iterator<Item = RequesterId> {
+        (0..=self.ivrs.last_bdf.0).map(RequesterId)
+    }
+
+    fn efr_in_ivhd(&self) -> Efr {
+        match self.ivrs.ivhd {
+            Ivhd::Type10 => Efr::from_bits(0),
+            Ivhd::Type11(efr) => efr,
+        }
+    }
+
+    /// `amd_iommu_flush_all_caches`: by one command where the IOMMU has it, else ID by ID.
+    async fn flush_all_caches(&self, cpu: &Cpu, efr: Efr) -> Result<(), DriverError> {
+        if efr.ia_sup() {
+            return self.flush_each(cpu, [Command::InvalidateIommuAll]).await;
+        }
+        self.flush_each(cpu, self.listed_ids().map(Command::InvalidateDevtabEntry))
+            .await?;
+        if !self.irtcachedis.get() {
+            self.flush_each(cpu, self.listed_ids().map(Command::InvalidateInterruptTable))
+                .await?;
+        }
+        self.flush_each(cpu, self.listed_ids().map(|id| super::invalidate_all_pages(id.0)))
+            .await
+    }
+
+    async fn flush_each(
+        &self,
+        cpu: &Cpu,
+        commands: impl IntoIterator<Item = Command>,
+    ) -> Result<(), DriverError> {
+        for command in commands {
+            self.queue.queue(cpu, command).await?;
+        }
+        self.queue.completion_wait(cpu).await
+    }
+}
+
+async fn read_control(cpu: &Cpu) -> Control {
+    Control::from_bits(cpu.mmio_read(IOMMU_MMIO + offset::CONTROL, 8).await)
+}
+
+/// `iommu_feature_enable`, `iommu_feature_disable` and `iommu_feature_set`.
+pub(super) async fn control(cpu: &Cpu, change: impl FnOnce(Control) -> Control) {
+    let old = read_control(cpu).await;
+    cpu.mmio_write(IOMMU_MMIO + offset::CONTROL, 8, change(old).into_bits())
+        .await;
+}
+
+fn ring_base(address: u64) -> u64 {
+    RingBase::new()
+        .with_base(address >> 12)
+        .with_length(command_queue::RING_LENGTH)
+        .into_bits()
+}
+
+/// `memcpy_toio` of 8 bytes: two 32-bit writes, the low half first.
+pub(super) async fn write_base(cpu: &Cpu, offset: u64, value: u64) {
+    cpu.writel(IOMMU_MMIO + offset, value as u32).await;
+    cpu.writel(IOMMU_MMIO + offset + 4, (value >> 32) as u32).await;
+}

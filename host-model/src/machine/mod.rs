@@ -1,0 +1,389 @@
+//! The host as a machine: CPUs, memory, root complex, IOMMU and local APICs in simulated time, with a link to the
+//! device.
+
+mod apic;
+mod cpu;
+mod memory;
+mod root_complex;
+mod timing;
+
+pub use apic::{Delivery, LocalApic};
+pub use cpu::{Cpu, InterruptsOff};
+pub use memory::{Memory, MemoryError};
+pub use timing::Timing;
+
+use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use sim_bridge::link::{Link, LinkError};
+use sim_bridge::tlp::Completion;
+use sim_bridge::{RequesterId, SimTime};
+
+use crate::checker::Checker;
+use crate::exec::{Executor, Signal};
+use crate::iommu::spec::registers::{Control, DevTabBase, offset};
+use crate::iommu::{Config, Iommu};
+use crate::irq::IrqState;
+use crate::trace::{Kind, Source, Trace};
+
+/// Physical address of the IOMMU's registers.
+pub const IOMMU_MMIO: u64 = 0xfeb8_0000;
+/// Bytes of the IOMMU's registers, counters included.
+pub const IOMMU_MMIO_SIZE: u64 = 0x8_0000;
+/// Requester ID of the CPUs' requests.
+pub const ROOT_COMPLEX: RequesterId = RequesterId::new(0, 0, 0);
+
+/// What a machine is made of.
+#[derive(Debug, Clone)]
+pub struct MachineConfig {
+    /// CPUs, numbered and with APIC IDs from 0.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory: usize,
+    /// The IOMMU.
+    pub iommu: Config,
+    /// How long things take.
+    pub timing: Timing,
+    /// Fixes the order of what is simultaneous.
+    pub seed: u64,
+    /// The function at the other end of the link.
+    pub on_link: RequesterId,
+    /// Whether the coherence checker watches.
+    pub check: bool,
+    /// Whether events are recorded.
+    pub trace: bool,
+}
+
+impl MachineConfig {
+    /// Four CPUs, 64 MiB, checked and traced.
+    pub fn new(on_link: RequesterId) -> Self {
+        Self {
+            cpus: 4,
+            memory: 64 << 20,
+            iommu: Config::default(),
+            timing: Timing::default(),
+            seed: 0,
+            on_link,
+            check: true,
+            trace: true,
+        }
+    }
+}
+
+/// Why a simulation could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The link failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The device left before the host had ended.
+    #[error("the device ended the link at {0}, before the host had finished")]
+    DeviceEnded(SimTime),
+    /// Neither side will ever do anything again.
+    #[error("nothing can happen after {at}: {} wait for ever", waiting.join(", "))]
+    Stalled {
+        /// When.
+        at: SimTime,
+        /// The tasks that wait.
+        waiting: Vec<String>,
+    },
+}
+
+/// A handle to the machine; clones share it.
+#[derive(Clone)]
+pub struct Machine(Rc<Inner>);
+
+struct Inner {
+    executor: Executor,
+    memory: Memory,
+    iommu: Iommu,
+    iommu_runs: Cell<bool>,
+    link: RefCell<Box<dyn Link>>,
+    on_link: RequesterId,
+    apics: Vec<LocalApic>,
+    irqs: RefCell<IrqState>,
+    trace: Trace,
+    checker: Option<RefCell<Checker>>,
+    timing: Timing,
+    outstanding: RefCell<BTreeMap<u16, oneshot::Sender<Completion>>>,
+    next_tag: Cell<u16>,
+    /// Registers of functions that are not on the link and never send.
+    quiet: RefCell<BTreeMap<u64, u32>>,
+    failure: RefCell<Option<LinkError>>,
+    ended: Cell<u64>,
+    ending: Signal,
+}
+
+impl Machine {
+    /// A machine at time zero with its end of the link.
+    ///
+    /// # Errors
+    /// Guest memory can't be had.
+    pub fn new(config: MachineConfig, link: Box<dyn Link>) -> Result<Self, MemoryError> {
+        let memory = Memory::new(config.memory)?;
+        let checker = config
+            .check
+            .then(|| RefCell::new(Checker::new(memory.guest().clone())));
+        Ok(Self(Rc::new(Inner {
+            executor: Executor::new(config.seed),
+            iommu: Iommu::new(config.iommu, memory.guest().clone()),
+            memory,
+            iommu_runs: Cell::new(false),
+            link: RefCell::new(link),
+            on_link: config.on_link,
+            apics: (0..config.cpus).map(|_| LocalApic::default()).collect(),
+            irqs: RefCell::new(IrqState::new(config.cpus)),
+            trace: if config.trace {
+                Trace::default()
+            } else {
+                Trace::off()
+            },
+            checker,
+            timing: config.timing,
+            outstanding: RefCell::default(),
+            next_tag: Cell::new(0),
+            quiet: RefCell::default(),
+            failure: RefCell::default(),
+            ended: Cell::new(0),
+            ending: Signal::default(),
+        })))
+    }
+
+    /// Runs `main` on CPU 0 until it returns, and everything else meanwhile.
+    ///
+    /// # Errors
+    /// The link fails, the device leaves, or `main` waits for what can't happen.
+    pub fn run<T: 'static, F>(&self, main: impl FnOnce(Cpu) -> F) -> Result<T, RunError>
+    where
+        F: Future<Output = T> + 'static,
+    {
+        let result = Rc::new(OnceCell::new());
+        let (main, slot) = (main(self.cpu(0)), result.clone());
+        self.executor().spawn("the scenario", async move {
+            let _ = slot.set(main.await);
+        });
+        let run = self.run_until(|| result.get().is_some());
+        // Tasks that still wait hold the machine: without this it would never be dropped.
+        self.executor().clear();
+        run?;
+        let result = Rc::try_unwrap(result).ok().and_then(OnceCell::into_inner);
+        result.ok_or_else(|| RunError::Stalled {
+            at: self.now(),
+            waiting: Vec::new(),
+        })
+    }
+
+    fn run_until(&self, finished: impl Fn() -> bool) -> Result<(), RunError> {
+        let executor = self.executor();
+        while !finished() {
+            let local = executor.next_time();
+            let mut link = self.0.link.borrow_mut();
+            if link.next_arrival().is_some_and(|at| at <= local)
+                && let Some(arrival) = link.receive()
+            {
+                let latency = link.latency();
+                drop(link);
+                executor.advance(arrival.at);
+                self.arrived(arrival, latency);
+                executor.queue_woken();
+            } else if local < link.horizon() {
+                drop(link);
+                executor.run_next();
+            } else if link.ended() {
+                return Err(RunError::DeviceEnded(self.now()));
+            } else if local == SimTime::NEVER && link.horizon() == SimTime::NEVER {
+                return Err(RunError::Stalled {
+                    at: self.now(),
+                    waiting: executor.waiting(),
+                });
+            } else {
+                link.wait(local)?;
+            }
+            if let Some(error) = self.0.failure.take() {
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the link in order.
+    ///
+    /// # Errors
+    /// The device is gone already.
+    pub fn end(&self) -> Result<(), LinkError> {
+        self.0.link.borrow_mut().end(self.now())
+    }
+
+    /// The current time.
+    pub fn now(&self) -> SimTime {
+        self.executor().now()
+    }
+
+    /// Where tasks run.
+    pub fn executor(&self) -> &Executor {
+        &self.0.executor
+    }
+
+    /// The memory.
+    pub fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
+    /// The IOMMU.
+    pub fn iommu(&self) -> &Iommu {
+        &self.0.iommu
+    }
+
+    /// How long things take.
+    pub fn timing(&self) -> &Timing {
+        &self.0.timing
+    }
+
+    /// The number of CPUs.
+    pub fn cpus(&self) -> u32 {
+        self.0.apics.len() as u32
+    }
+
+    /// CPU number `id`.
+    pub fn cpu(&self, id: u32) -> Cpu {
+        Cpu::new(self.clone(), id)
+    }
+
+    /// The local APIC with this ID.
+    pub fn apic(&self, id: u32) -> Option<&LocalApic> {
+        self.0.apics.get(id as usize)
+    }
+
+    /// Vectors and interrupt descriptors.
+    pub fn irqs(&self) -> Ref<'_, IrqState> {
+        self.0.irqs.borrow()
+    }
+
+    /// Vectors and interrupt descriptors, to be changed. Not to be held over an `await`.
+    pub fn irqs_mut(&self) -> RefMut<'_, IrqState> {
+        self.0.irqs.borrow_mut()
+    }
+
+    /// The event stream.
+    pub fn trace(&self) -> &Trace {
+        &self.0.trace
+    }
+
+    /// Adds an event at the current time.
+    pub fn record(&self, source: Source, kind: Kind) {
+        self.0.trace.record(self.now(), source, kind);
+    }
+
+    /// The coherence checker's answer, if it watches.
+    pub fn with_checker<T>(&self, ask: impl FnOnce(&mut Checker) -> T) -> Option<T> {
+        self.0
+            .checker
+            .as_ref()
+            .map(|checker| ask(&mut checker.borrow_mut()))
+    }
+
+    /// The number of interrupt messages that have ended somewhere.
+    pub fn interrupts_ended(&self) -> u64 {
+        self.0.ended.get()
+    }
+
+    /// Completes when `count` interrupt messages have ended since the start, or `limit` has passed. Whether they have.
+    pub async fn wait_for_endings(&self, count: u64, limit: SimTime) -> bool {
+        let deadline = self.now() + limit;
+        let machine = self.clone();
+        self.executor().spawn("deadline", async move {
+            machine.executor().sleep_until(deadline).await;
+            machine.0.ending.notify();
+        });
+        self.0
+            .ending
+            .wait_until(|| self.0.ended.get() >= count || self.now() >= deadline)
+            .await;
+        self.0.ended.get() >= count
+    }
+
+    /// Gives a function that is not on the link, and never sends, `len` bytes of registers at `address`: they read
+    /// what was written.
+    pub fn add_quiet_registers(&self, address: u64, len: u64) {
+        self.0
+            .quiet
+            .borrow_mut()
+            .extend((address..address + len).step_by(4).map(|at| (at, 0)));
+    }
+
+    fn quiet_register(&self, address: u64) -> Option<u32> {
+        self.0.quiet.borrow().get(&address).copied()
+    }
+
+    fn set_quiet_register(&self, address: u64, value: u32) -> bool {
+        self.0
+            .quiet
+            .borrow_mut()
+            .get_mut(&address)
+            .map(|register| *register = value)
+            .is_some()
+    }
+
+    fn write_iommu(&self, offset: u64, size: usize, value: u64) {
+        self.iommu().write(offset, size, value);
+        self.with_checker(|checker| {
+            let table = DevTabBase::from_bits(self.iommu().read(offset::DEV_TAB_BASE, 8));
+            checker.device_table(table.address(), table.length());
+            let control = Control::from_bits(self.iommu().read(offset::CONTROL, 8));
+            checker.irte_format(control.ga_en(), control.xt_en());
+        });
+        self.run_iommu();
+    }
+
+    /// Lets the IOMMU do what it has to do, a step at a time, until it waits or is done.
+    fn run_iommu(&self) {
+        if self.0.iommu_runs.get() || !self.iommu().has_work() {
+            return;
+        }
+        self.0.iommu_runs.set(true);
+        let machine = self.clone();
+        self.executor().spawn("IOMMU", async move {
+            loop {
+                machine.executor().sleep(machine.timing().iommu_step).await;
+                let Some(step) = machine.iommu().step() else { break };
+                let now = machine.now();
+                machine.with_checker(|checker| checker.stepped(&step, now));
+                machine.record(Source::Iommu, Kind::Stepped(step));
+            }
+            machine.0.iommu_runs.set(false);
+        });
+    }
+
+    /// Runs the handler of the highest requested vector if the CPU takes interrupts now.
+    fn take_interrupt(&self, cpu: u32) {
+        let Some(vector) = self.apic(cpu).and_then(LocalApic::acknowledge) else {
+            return;
+        };
+        let machine = self.clone();
+        self.executor()
+            .spawn(format!("interrupt handler on CPU {cpu}"), async move {
+                machine.executor().sleep(machine.timing().interrupt_entry).await;
+                let handler = machine.irqs().handler(cpu, vector);
+                machine.record(
+                    Source::Cpu(cpu),
+                    Kind::Taken {
+                        vector,
+                        handled: handler.is_some(),
+                    },
+                );
+                match handler {
+                    Some(handler) => handler(machine.cpu(cpu)).await,
+                    None => machine
+                        .cpu(cpu)
+                        .log(format!("{cpu}.{vector} No irq handler for vector")),
+                }
+                if let Some(apic) = machine.apic(cpu) {
+                    apic.end_of_interrupt();
+                }
+                machine.take_interrupt(cpu);
+            });
+    }
+}
