@@ -140,6 +140,16 @@ pub enum Ending {
     },
 }
 
+impl Event {
+    /// The command that the IOMMU executed, if this is that.
+    pub fn executed(&self) -> Option<Command> {
+        match self.kind {
+            Kind::Stepped(Step::CommandExecuted { command, .. } | Step::CompletionStored { command, .. }) => Some(command),
+            _ => None,
+        }
+    }
+}
+
 impl Ending {
     /// CPU and vector, where it reached any.
     pub fn place(&self) -> Option<(u32, u8)> {
@@ -191,6 +201,12 @@ impl Trace {
     /// host learns of it.
     pub fn take(&self) -> Vec<Event> {
         self.events.take()
+    }
+
+    /// Looks at the events from number `from` on.
+    pub fn look<T>(&self, from: usize, look: impl FnOnce(&[Event]) -> T) -> T {
+        let events = self.events.borrow();
+        look(events.get(from..).unwrap_or_default())
     }
 
     /// The number of events.

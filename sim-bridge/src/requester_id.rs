@@ -41,7 +41,12 @@ impl RequesterId {
 
 impl fmt::Display for RequesterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{:02x}:{:02x}.{}", self.bus(), self.device(), self.function()))
+        f.pad(&format!(
+            "{:02x}:{:02x}.{}",
+            self.bus(),
+            self.device(),
+            self.function()
+        ))
     }
 }
 
@@ -88,7 +93,9 @@ mod tests {
 
     #[test]
     fn malformed_ids_are_refused() {
-        for text in ["", "41", "41:00", "41:20.0", "41:00.8", "141:00.0", "+1:00.0", "41:.0"] {
+        for text in [
+            "", "41", "41:00", "41:20.0", "41:00.8", "141:00.0", "+1:00.0", "41:.0",
+        ] {
             assert!(text.parse::<RequesterId>().is_err(), "{text}");
         }
     }

@@ -11,13 +11,12 @@ use std::rc::Rc;
 use sim_bridge::RequesterId;
 
 use super::*;
-use crate::iommu::Step;
 use crate::iommu::spec::dte::DteInterrupts;
 use crate::iommu::spec::registers::{DevTabBase, offset};
 use crate::machine::{Machine, MachineConfig};
 use crate::pci::{BridgeKind, Function};
 use crate::scripted::ScriptedDevice;
-use crate::trace::Kind;
+use crate::trace::Event;
 
 const FIRST: Target = Target {
     apic_id: 1,
@@ -39,15 +38,7 @@ impl Recorder {
     fn operation(&mut self, name: &str, returns: i32, changed: &[Changed]) {
         writeln!(self.text, "op {name}").expect("a string");
         let events = self.cpu.machine().trace().take();
-        let commands: Vec<Command> = events
-            .iter()
-            .filter_map(|event| match event.kind {
-                Kind::Stepped(
-                    Step::CommandExecuted { command, .. } | Step::CompletionStored { command, .. },
-                ) => Some(command),
-                _ => None,
-            })
-            .collect();
+        let commands: Vec<Command> = events.iter().filter_map(Event::executed).collect();
         self.text.push_str(&lines(&commands));
         writeln!(self.text, "  returns {returns}").expect("a string");
         for changed in changed {

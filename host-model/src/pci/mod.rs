@@ -1,10 +1,12 @@
 //! PCI functions and bridges as the operating system sees them.
 
 mod dma_alias;
+mod enumerate;
 pub mod quirks;
 mod tree;
 
 pub use dma_alias::DmaAliasMask;
+pub use enumerate::{EnumerateError, Found, enumerate};
 pub use tree::{Bridge, BridgeKind, Function, PciTree, TreeError};
 
 /// Offsets in configuration space (PCI Local Bus spec 3.0 6.1, PCIe Base spec 7.5.1).

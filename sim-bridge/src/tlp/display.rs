@@ -1,0 +1,114 @@
+//! TLPs as one short line each.
+
+use std::fmt;
+
+use super::{Body, CompletionStatus, ConfigType, Tlp};
+
+/// Payload bytes that are shown at most.
+const SHOWN: usize = 16;
+
+/// Name as in the specification, requester (completions: completer and requester), tag where an answer needs it,
+/// address, data. `MWr 41:00.0 0xfee00000 [22000000]`
+impl fmt::Display for Tlp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.body {
+            Body::MemRead(r) => {
+                write!(
+                    f,
+                    "MRd {} tag {:#x} {:#010x} {} DW",
+                    r.requester, r.tag, r.address, r.length
+                )?;
+                byte_enables(f, r.length.into(), r.first_be, r.last_be)?;
+            }
+            Body::MemWrite(w) => {
+                write!(f, "MWr {} {:#010x}", w.requester, w.address)?;
+                data(f, &w.data)?;
+                byte_enables(f, w.data.len() / 4, w.first_be, w.last_be)?;
+            }
+            Body::ConfigRead(r) => {
+                let n = config_digit(r.config_type);
+                write!(
+                    f,
+                    "CfgRd{n} {} tag {:#x} {} {:#05x}",
+                    r.requester, r.tag, r.target, r.register
+                )?;
+                byte_enables(f, 1, r.first_be, 0)?;
+            }
+            Body::ConfigWrite(w) => {
+                let n = config_digit(w.config_type);
+                write!(
+                    f,
+                    "CfgWr{n} {} tag {:#x} {} {:#05x}",
+                    w.requester, w.tag, w.target, w.register
+                )?;
+                data(f, &w.data)?;
+                byte_enables(f, 1, w.first_be, 0)?;
+            }
+            Body::Completion(c) => {
+                let name = if c.data.is_empty() { "Cpl" } else { "CplD" };
+                let status = status(c.status);
+                write!(
+                    f,
+                    "{name} {} to {} tag {:#x} {status}",
+                    c.completer, c.requester, c.tag
+                )?;
+                data(f, &c.data)?;
+            }
+            Body::Message(m) => {
+                let name = if m.data.is_empty() { "Msg" } else { "MsgD" };
+                write!(
+                    f,
+                    "{name} {} code {:#04x} routing {}",
+                    m.requester, m.code, m.routing
+                )?;
+                data(f, &m.data)?;
+            }
+        }
+        if self.attributes.poisoned {
+            f.write_str(" poisoned")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn config_digit(config_type: ConfigType) -> u8 {
+    match config_type {
+        ConfigType::Type0 => 0,
+        ConfigType::Type1 => 1,
+    }
+}
+
+fn status(status: CompletionStatus) -> &'static str {
+    match status {
+        CompletionStatus::Successful => "SC",
+        CompletionStatus::UnsupportedRequest => "UR",
+        CompletionStatus::ConfigRetry => "CRS",
+        CompletionStatus::CompleterAbort => "CA",
+    }
+}
+
+/// Nothing for no data; what is too long is cut off and its length told.
+fn data(f: &mut fmt::Formatter<'_>, data: &[u8]) -> fmt::Result {
+    if data.is_empty() {
+        return Ok(());
+    }
+    f.write_str(" [")?;
+    for byte in data.iter().take(SHOWN) {
+        write!(f, "{byte:02x}")?;
+    }
+    if data.len() > SHOWN {
+        write!(f, ".. {} bytes]", data.len())
+    } else {
+        f.write_str("]")
+    }
+}
+
+/// Nothing if all bytes are enabled.
+fn byte_enables(f: &mut fmt::Formatter<'_>, dwords: usize, first: u8, last: u8) -> fmt::Result {
+    match (dwords, first, last) {
+        (1, 0xf, _) | (2.., 0xf, 0xf) => Ok(()),
+        (1, ..) => write!(f, " be {first:04b}"),
+        _ => write!(f, " be {first:04b}..{last:04b}"),
+    }
+}

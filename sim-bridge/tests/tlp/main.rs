@@ -1,0 +1,4 @@
+//! The TLP codec.
+
+mod golden;
+mod properties;
