@@ -1,1 +1,21 @@
-//! placeholder
+//! The RTL of an NTB (`sv/`), Verilated: [`Ntb`] takes and gives TLPs, one call for each clock cycle.
+//!
+//! [`device::run`] makes it one side of a [link](sim_bridge::link); [`registers`] has the register map.
+
+mod config;
+pub mod device;
+mod error;
+mod ntb;
+pub mod registers;
+pub mod stream;
+
+pub use config::{NtbConfig, RidMode};
+pub use error::NtbError;
+pub use ntb::Ntb;
+
+// Both builds have the same ports; one set of types is used.
+#[allow(unused_imports)]
+mod model {
+    verilated::include_model!("ntb");
+    verilated::include_model!("ntb_trace");
+}

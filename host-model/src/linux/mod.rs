@@ -15,7 +15,7 @@ mod irte;
 mod profile;
 
 pub use firmware::{Ivhd, Ivrs};
-pub use profile::{Attach, IrtFlush, Profile, UnknownProfile};
+pub use profile::{Attach, IrtFlush, Profile};
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::str::FromStr;
 
 /// How one Linux version's AMD IOMMU driver behaves, as data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +48,15 @@ impl Profile {
         attach: Attach::LockedAndFlushed,
     };
 
+    /// What it is, for a list.
+    pub fn sentence(&self) -> String {
+        let flush = match self.irt_flush {
+            IrtFlush::OwnId => "under the function's own ID only",
+            IrtFlush::DmaAliases => "under every DMA alias",
+        };
+        format!("Linux {}: invalidates the IRT cache {flush}", self.release)
+    }
+
     /// All profiles, oldest first.
     pub const ALL: [Self; 2] = [Self::LINUX_6_12, Self::LINUX_7_2];
 }
@@ -56,21 +64,5 @@ impl Profile {
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name)
-    }
-}
-
-/// No profile has this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no kernel profile `{0}`")]
-pub struct UnknownProfile(String);
-
-impl FromStr for Profile {
-    type Err = UnknownProfile;
-
-    fn from_str(name: &str) -> Result<Self, UnknownProfile> {
-        Self::ALL
-            .into_iter()
-            .find(|profile| profile.name == name)
-            .ok_or_else(|| UnknownProfile(name.to_owned()))
     }
 }

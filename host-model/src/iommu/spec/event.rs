@@ -175,6 +175,17 @@ impl Event {
         [word.into_bits(), address]
     }
 
+    /// Whose request or entry it is about, unless it is about a command.
+    pub const fn device(&self) -> Option<RequesterId> {
+        match *self {
+            Self::IllegalDevTableEntry { device, .. }
+            | Self::IoPageFault { device, .. }
+            | Self::DevTabHardwareError { device, .. }
+            | Self::PageTabHardwareError { device, .. } => Some(device),
+            Self::IllegalCommandError { .. } | Self::CommandHardwareError { .. } => None,
+        }
+    }
+
     /// The specification's name.
     pub const fn name(&self) -> &'static str {
         match self {

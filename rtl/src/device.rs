@@ -1,0 +1,199 @@
+//! The device's side of a link: clocks the RTL in simulated time.
+
+use sim_bridge::SimTime;
+use sim_bridge::link::{Link, LinkError};
+
+use crate::{Ntb, NtbError};
+
+/// How the device's clock runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// Rising edges are at its multiples, from one period on.
+    pub clock_period: SimTime,
+    /// An idle RTL's clock jumps to the next arrival. What is sent is the same without, the work more.
+    pub jump_when_idle: bool,
+}
+
+/// 250 MHz, with the jump.
+impl Default for DeviceConfig {
+    fn default() -> Self {
+        Self {
+            clock_period: SimTime::from_ns(4),
+            jump_when_idle: true,
+        }
+    }
+}
+
+/// What a device has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Clock cycles evaluated.
+    pub cycles: u64,
+    /// TLPs taken from the link.
+    pub received: u64,
+    /// TLPs sent.
+    pub sent: u64,
+}
+
+/// Why a device stopped other than by the end of its link.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// No time would pass.
+    #[error("clock period is {0}: at least 2 ps are needed")]
+    ClockPeriod(SimTime),
+    /// The RTL failed.
+    #[error("at {at}: {source}")]
+    Rtl {
+        /// Simulated time.
+        at: SimTime,
+        /// How.
+        source: NtbError,
+    },
+    /// The link failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Simulated time has run out.
+    #[error("simulated time has no clock edge left")]
+    EndOfTime,
+}
+
+/// Runs `ntb`, which has seen no clock edge yet, until the other side ends the link and nothing is left to do; then
+/// ends it too.
+///
+/// What arrives at `a` is offered to the RTL at the first clock edge at or after `a`; a TLP whose last beat is taken at
+/// an edge is sent at that time. An edge at `t` is evaluated once the link can bring nothing more at or before `t`.
+pub fn run(ntb: &mut Ntb, link: &mut impl Link, config: &DeviceConfig) -> Result<Summary, DeviceError> {
+    if config.clock_period < SimTime::from_ps(2) {
+        return Err(DeviceError::ClockPeriod(config.clock_period));
+    }
+    Device {
+        ntb,
+        link,
+        config,
+        edge: config.clock_period,
+        promised: SimTime::ZERO,
+        summary: Summary::default(),
+    }
+    .run()
+}
+
+struct Device<'a, L> {
+    ntb: &'a mut Ntb,
+    link: &'a mut L,
+    config: &'a DeviceConfig,
+    /// The next one to be evaluated.
+    edge: SimTime,
+    /// As last told to the other side: nothing is sent before, but for answers.
+    promised: SimTime,
+    summary: Summary,
+}
+
+impl<L: Link> Device<'_, L> {
+    fn run(mut self) -> Result<Summary, DeviceError> {
+        loop {
+            // Before the arrivals: whatever comes in between arrives at this horizon or later.
+            let horizon = self.link.horizon();
+            self.take_arrivals()?;
+            let arrival = self.link.next_arrival();
+            if self.ntb.is_idle() {
+                if self.link.ended() {
+                    break;
+                }
+                let limit = arrival.unwrap_or(horizon);
+                if self.config.jump_when_idle || limit == SimTime::NEVER {
+                    match arrival {
+                        Some(at) => self.edge = self.first_edge(at)?,
+                        None => self.link.wait(SimTime::NEVER)?,
+                    }
+                    continue;
+                }
+                if self.promised != SimTime::NEVER {
+                    self.promise(SimTime::NEVER)?;
+                }
+                if self.edge >= limit && arrival.is_none() {
+                    self.link.wait(SimTime::NEVER)?;
+                    continue;
+                }
+            } else {
+                let ended = self.link.ended();
+                if ended {
+                    self.promised = self.edge;
+                } else if self.edge >= horizon && arrival.is_none() {
+                    self.promised = self.edge;
+                    self.link.wait(self.edge)?;
+                    continue;
+                } else if self.edge >= self.promised + self.link.latency() {
+                    self.promise(self.edge)?;
+                }
+            }
+            self.evaluate(arrival.map_or(horizon, |at| at.min(horizon)))?;
+        }
+        self.link.end(self.edge)?;
+        Ok(self.summary)
+    }
+
+    /// Offers the RTL what arrives at or before the next edge.
+    fn take_arrivals(&mut self) -> Result<(), DeviceError> {
+        while self.link.next_arrival().is_some_and(|at| at <= self.edge)
+            && let Some(arrival) = self.link.receive()
+        {
+            self.ntb.offer(&arrival.tlp).map_err(|source| DeviceError::Rtl {
+                at: self.edge,
+                source,
+            })?;
+            self.summary.received += 1;
+            if self.promised == SimTime::NEVER {
+                self.promised = self.edge;
+            }
+        }
+        Ok(())
+    }
+
+    /// Edges below `limit`, until something is sent, a promise is due or, with the jump, the RTL is idle.
+    fn evaluate(&mut self, limit: SimTime) -> Result<(), DeviceError> {
+        let limit = limit.min(self.promised + self.link.latency());
+        let mut edge = self.edge;
+        while edge < limit {
+            let sent = self
+                .ntb
+                .cycle(edge)
+                .map_err(|source| DeviceError::Rtl { at: edge, source })?;
+            self.summary.cycles += 1;
+            let now = edge;
+            edge += self.config.clock_period;
+            if let Some(tlp) = sent {
+                self.edge = edge;
+                self.summary.sent += 1;
+                self.link.send(now, &tlp)?;
+                break;
+            }
+            if self.config.jump_when_idle && self.ntb.is_idle() {
+                break;
+            }
+        }
+        self.edge = edge;
+        if edge == SimTime::NEVER {
+            Err(DeviceError::EndOfTime)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn promise(&mut self, next: SimTime) -> Result<(), DeviceError> {
+        self.link.promise(next)?;
+        self.promised = next;
+        Ok(())
+    }
+
+    /// The first edge at or after `time` that has not been evaluated.
+    fn first_edge(&self, time: SimTime) -> Result<SimTime, DeviceError> {
+        let period = self.config.clock_period.as_ps();
+        let edge = time
+            .as_ps()
+            .div_ceil(period)
+            .checked_mul(period)
+            .ok_or(DeviceError::EndOfTime)?;
+        Ok(self.edge.max(SimTime::from_ps(edge)))
+    }
+}
