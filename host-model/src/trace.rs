@@ -144,7 +144,9 @@ impl Event {
     /// The command that the IOMMU executed, if this is that.
     pub fn executed(&self) -> Option<Command> {
         match self.kind {
-            Kind::Stepped(Step::CommandExecuted { command, .. } | Step::CompletionStored { command, .. }) => Some(command),
+            Kind::Stepped(Step::CommandExecuted { command, .. } | Step::CompletionStored { command, .. }) => {
+                Some(command)
+            }
             _ => None,
         }
     }

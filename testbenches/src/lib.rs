@@ -1,1 +1,11 @@
-//! placeholder
+//! Scenarios for an NTB behind an AMD IOMMU: run, traced, judged and reported. The `ntb-cosim` command is
+//! [`cli::main`].
+
+pub mod cli;
+pub mod device;
+pub mod report;
+pub mod rig;
+pub mod run;
+pub mod scenario;
+pub mod topology;
+pub mod view;

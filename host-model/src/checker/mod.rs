@@ -76,9 +76,9 @@ impl Checker {
     }
 
     /// It returned: its changes close.
-    pub fn call_ended(&mut self, call: CallId) {
-        self.moment.order += 1;
-        self.changes.call_ended(call, self.moment);
+    pub fn call_ended(&mut self, call: CallId, time: SimTime) {
+        let moment = self.next(time);
+        self.changes.call_ended(call, moment);
     }
 
     /// The register that says where the device table is was written.

@@ -54,7 +54,8 @@ impl Cpu {
         self.record(Source::Driver, Kind::CallBegan(name));
         let result = body(Self { call, ..self.clone() }).await;
         if let Some(call) = call {
-            self.machine.with_checker(|checker| checker.call_ended(call));
+            self.machine
+                .with_checker(|checker| checker.call_ended(call, self.machine.now()));
         }
         self.record(Source::Driver, Kind::CallEnded(name));
         result

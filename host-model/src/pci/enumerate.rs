@@ -57,7 +57,12 @@ pub async fn enumerate(cpu: &Cpu, id: RequesterId, window: u64) -> Result<Found,
     let (bar0, bar0_bytes) = assign_bar0(cpu, id, window).await?;
     let command = cpu.config_read(id, config::COMMAND).await;
     // The status half has bits that are cleared by writing 1.
-    cpu.config_write(id, config::COMMAND, command & 0xffff | config::COMMAND_MEMORY_AND_MASTER).await;
+    cpu.config_write(
+        id,
+        config::COMMAND,
+        command & 0xffff | config::COMMAND_MEMORY_AND_MASTER,
+    )
+    .await;
     let msix = find_msix(cpu, id, bar0).await.ok_or(EnumerateError::NoMsix(id))?;
     match DmaAliasQuirk::of(&function) {
         Some(DmaAliasQuirk::Function1) => function.dma_aliases.insert(id.devfn() & !7 | 1),
@@ -65,7 +70,12 @@ pub async fn enumerate(cpu: &Cpu, id: RequesterId, window: u64) -> Result<Found,
         Some(DmaAliasQuirk::SwitchtecNtb) => switchtec_aliases(cpu, &mut function, bar0).await,
         None => {}
     }
-    Ok(Found { function, bar0, bar0_bytes, msix })
+    Ok(Found {
+        function,
+        bar0,
+        bar0_bytes,
+        msix,
+    })
 }
 
 async fn assign_bar0(cpu: &Cpu, id: RequesterId, window: u64) -> Result<(u64, u64), EnumerateError> {
@@ -87,7 +97,8 @@ async fn assign_bar0(cpu: &Cpu, id: RequesterId, window: u64) -> Result<(u64, u6
     let address = window.next_multiple_of(bytes);
     cpu.config_write(id, config::BAR0, address as u32).await;
     if kind & WIDE != 0 {
-        cpu.config_write(id, config::BAR0 + 4, (address >> 32) as u32).await;
+        cpu.config_write(id, config::BAR0 + 4, (address >> 32) as u32)
+            .await;
     }
     Ok((address, bytes))
 }
@@ -119,16 +130,23 @@ async fn find_msix(cpu: &Cpu, id: RequesterId, bar0: u64) -> Option<MsixDevice> 
 async fn switchtec_aliases(cpu: &Cpu, function: &mut Function, bar0: u64) {
     let own = cpu.mmio_read(bar0 + switchtec::PARTITION_ID, 1).await;
     let low = cpu.mmio_read(bar0 + switchtec::EP_MAP_LOW, 4).await;
-    let high = cpu.mmio_read(bar0 + switchtec::EP_MAP_HIGH_AS_LINUX_READS_IT, 4).await;
+    let high = cpu
+        .mmio_read(bar0 + switchtec::EP_MAP_HIGH_AS_LINUX_READS_IT, 4)
+        .await;
     let map = (high << 32 | low) & !1u64.checked_shl(own as u32).unwrap_or(0);
     for partition in (0..64).filter(|partition| map >> partition & 1 != 0) {
         let size = cpu.mmio_read(bar0 + switchtec::table_size(partition), 2).await;
         if size == 0 || size > u64::from(switchtec::TABLE_MAX) {
-            cpu.log(format!("pci {}: Switchtec NTB partition {partition}: table of {size} entries", function.id));
+            cpu.log(format!(
+                "pci {}: Switchtec NTB partition {partition}: table of {size} entries",
+                function.id
+            ));
             continue;
         }
         for index in 0..size {
-            let entry = cpu.mmio_read(bar0 + switchtec::table_entry(partition, index), 4).await;
+            let entry = cpu
+                .mmio_read(bar0 + switchtec::table_entry(partition, index), 4)
+                .await;
             function.dma_aliases.insert((entry >> 1) as u8);
         }
     }

@@ -1,0 +1,349 @@
+//! The `ntb-cosim` command.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use host_model::checker::Verdict;
+use host_model::linux::Profile;
+
+use crate::device::{self, DeviceOptions, LinkKind};
+use crate::report::json::{EventJson, RunJson};
+use crate::report::text;
+use crate::run::{IrteFormat, SimulationError, Spec, run};
+use crate::scenario::Scenario;
+use crate::topology::{ParseTopologyError, Topology};
+
+/// All verdicts are as expected.
+const AS_EXPECTED: u8 = 0;
+/// A verdict is not.
+const NOT_AS_EXPECTED: u8 = 1;
+/// Bad usage or input.
+const BAD_INPUT: u8 = 2;
+/// The simulation itself failed.
+const SIMULATION_FAILED: u8 = 3;
+
+/// Hardware-in-the-loop co-simulation of a PCIe NTB and an AMD IOMMU.
+#[derive(Parser)]
+#[command(name = "ntb-cosim", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// List scenarios, kernel profiles and alias topologies.
+    List,
+    /// Run scenarios and judge the interrupts.
+    ///
+    /// Exit status: 0 as expected, 1 a verdict is not as expected, 2 bad usage or input, 3 the simulation failed.
+    Run(RunArgs),
+    /// The RTL side alone, for a host in another process.
+    Device(DeviceArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Scenarios to run [default: all]
+    #[arg(value_parser = PossibleValuesParser::new(Scenario::ALL.map(|s| s.name)), hide_possible_values = true)]
+    scenario: Vec<String>,
+    /// Kernel profiles [default: all]
+    #[arg(long, value_name = "K", value_delimiter = ',', value_parser = PossibleValuesParser::new(Profile::ALL.map(|p| p.name)))]
+    kernel: Vec<String>,
+    /// Alias topologies: none, func1, switchtec:N, plx, pci-bridge [default: all, with switchtec:4]
+    #[arg(long, value_name = "T", value_delimiter = ',', value_parser = topology)]
+    aliases: Vec<Topology>,
+    /// Fixes the order of what is simultaneous
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0")]
+    seed: Vec<u64>,
+    /// Bits of a remapping entry
+    #[arg(long, value_name = "BITS", default_value = "128", value_parser = PossibleValuesParser::new(["32", "128"]))]
+    irte: String,
+    /// Form of the results
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Write all events to FILE, a line of JSON each
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Write the RTL's waves to FILE, in FST (one run only)
+    #[arg(long, value_name = "FILE")]
+    waves: Option<PathBuf>,
+    /// The device is a process, a thread, or opens the link at a path (one run only): process, thread, or a path with a /
+    #[arg(long, value_name = "LINK", default_value = "process", value_parser = link)]
+    link: LinkKind,
+    /// Evaluate every clock cycle, also while the RTL is idle
+    #[arg(long)]
+    every_cycle: bool,
+}
+
+#[derive(Args)]
+struct DeviceArgs {
+    /// The link: a path, or - for a socket on standard input
+    #[arg(long, value_name = "PATH")]
+    link: PathBuf,
+    /// Which NTB: none, func1, switchtec:N, plx, pci-bridge
+    #[arg(long, value_name = "T", default_value = "none", value_parser = topology)]
+    aliases: Topology,
+    /// Write the RTL's waves to FILE, in FST
+    #[arg(long, value_name = "FILE")]
+    waves: Option<PathBuf>,
+    /// Evaluate every clock cycle, also while the RTL is idle
+    #[arg(long)]
+    every_cycle: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Why the command ends early.
+enum Stop {
+    Input(String),
+    Simulation(String),
+    Output(io::Error),
+}
+
+/// Runs the command.
+pub fn main() -> ExitCode {
+    let status = match Cli::parse().command {
+        Subcommands::List => list(),
+        Subcommands::Run(args) => run_all(&args),
+        Subcommands::Device(args) => run_device(args),
+    };
+    ExitCode::from(status.unwrap_or_else(|stop| match stop {
+        Stop::Input(message) => {
+            complain(message);
+            BAD_INPUT
+        }
+        Stop::Simulation(message) => {
+            complain(message);
+            SIMULATION_FAILED
+        }
+        // The reader has what it wanted.
+        Stop::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => AS_EXPECTED,
+        Stop::Output(error) => {
+            complain(format!("can't write the results: {error}"));
+            SIMULATION_FAILED
+        }
+    }))
+}
+
+fn complain(message: impl Display) {
+    // Where standard error can't be written, the exit status has to do.
+    let _ = writeln!(anstream::stderr(), "error: {message}");
+}
+
+fn list() -> Result<u8, Stop> {
+    let mut out = anstream::stdout().lock();
+    let mut section = |title: &str, rows: Vec<(String, String)>| -> io::Result<()> {
+        writeln!(out, "{title}")?;
+        for (name, sentence) in rows {
+            let wrap = textwrap::Options::new(text::width()).subsequent_indent("                    ");
+            writeln!(
+                out,
+                "{}",
+                textwrap::fill(&format!("  {name:16}  {sentence}"), wrap)
+            )?;
+        }
+        Ok(())
+    };
+    let scenarios = Scenario::ALL.map(|s| (s.name.to_owned(), s.sentence.to_owned()));
+    let kernels = Profile::ALL.map(|p| (p.name.to_owned(), p.sentence()));
+    let topologies = Topology::DEFAULT.map(|t| match t {
+        Topology::Switchtec(_) => ("switchtec:N".to_owned(), t.sentence().to_owned()),
+        _ => (t.to_string(), t.sentence().to_owned()),
+    });
+    section("Scenarios", scenarios.into())
+        .and_then(|()| section("\nKernel profiles (--kernel)", kernels.into()))
+        .and_then(|()| section("\nAlias topologies (--aliases)", topologies.into()))
+        .map_err(Stop::Output)?;
+    Ok(AS_EXPECTED)
+}
+
+fn run_all(args: &RunArgs) -> Result<u8, Stop> {
+    let specs = specs(args);
+    let single = specs.len() == 1;
+    for (flag, given) in [
+        ("--waves", args.waves.is_some()),
+        ("--link PATH", matches!(args.link, LinkKind::Path(_))),
+    ] {
+        if given && !single {
+            let wanted = "name one scenario, --kernel, --aliases and seed";
+            return Err(Stop::Input(format!(
+                "{flag} is for one run, this is {}: {wanted}",
+                specs.len()
+            )));
+        }
+    }
+    if let Some(waves) = &args.waves {
+        device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
+    }
+    let mut trace = args.trace.as_deref().map(open_trace).transpose()?;
+    let mut json = Vec::new();
+    let mut verdicts = Vec::new();
+    for (n, spec) in specs.iter().enumerate() {
+        let name = run_name(spec);
+        progress(&format!("[{}/{}] {name}", n + 1, specs.len()));
+        let options = DeviceOptions {
+            topology: spec.topology,
+            every_cycle: args.every_cycle,
+            waves: args.waves.clone(),
+        };
+        let result = run(spec, &args.link, &options);
+        progress("");
+        let outcome =
+            result.map_err(|error: SimulationError| Stop::Simulation(format!("{name}: {error}")))?;
+        if let Some((path, file)) = &mut trace {
+            for event in &outcome.events {
+                serde_json::to_writer(&mut *file, &EventJson::new(&name, event))
+                    .map_err(io::Error::from)
+                    .and_then(|()| file.write_all(b"\n"))
+                    .map_err(|error| cannot_write(path, &error))?;
+            }
+        }
+        verdicts.push((outcome.verdict, outcome.is_expected()));
+        match args.format {
+            Format::Json => json.push(RunJson::new(spec, &outcome)),
+            Format::Text => emit(&text::run(spec, &outcome, text::width()))?,
+        }
+    }
+    if let Some((path, mut file)) = trace {
+        file.flush().map_err(|error| cannot_write(&path, &error))?;
+    }
+    finish(args.format, &json, &verdicts)
+}
+
+fn finish(format: Format, json: &[RunJson], verdicts: &[(Verdict, bool)]) -> Result<u8, Stop> {
+    match format {
+        Format::Json => {
+            let text = serde_json::to_string_pretty(json).map_err(|error| Stop::Output(error.into()))?;
+            emit(&(text + "\n"))?;
+        }
+        Format::Text => emit(&text::summary(verdicts))?,
+    }
+    Ok(if verdicts.iter().all(|(_, expected)| *expected) {
+        AS_EXPECTED
+    } else {
+        NOT_AS_EXPECTED
+    })
+}
+
+/// Scenario by scenario, kernel by kernel, topology by topology. A name given twice runs once.
+fn specs(args: &RunArgs) -> Vec<Spec> {
+    let irte = if args.irte == "32" {
+        IrteFormat::Bits32
+    } else {
+        IrteFormat::Bits128
+    };
+    let chosen = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
+    let mut topologies: Vec<Topology> = Vec::new();
+    for &topology in if args.aliases.is_empty() {
+        &Topology::DEFAULT
+    } else {
+        args.aliases.as_slice()
+    } {
+        if !topologies.contains(&topology) {
+            topologies.push(topology);
+        }
+    }
+    let mut specs = Vec::new();
+    for scenario in Scenario::ALL
+        .into_iter()
+        .filter(|s| chosen(&args.scenario, s.name))
+    {
+        for profile in Profile::ALL.into_iter().filter(|p| chosen(&args.kernel, p.name)) {
+            for &topology in &topologies {
+                specs.extend(args.seed.iter().map(|&seed| Spec {
+                    scenario,
+                    profile,
+                    topology,
+                    irte,
+                    seed,
+                }));
+            }
+        }
+    }
+    specs
+}
+
+fn run_name(spec: &Spec) -> String {
+    format!("{} {} {}", spec.scenario.name, spec.profile, spec.topology)
+}
+
+fn run_device(args: DeviceArgs) -> Result<u8, Stop> {
+    let DeviceArgs {
+        link,
+        aliases,
+        waves,
+        every_cycle,
+    } = args;
+    if let Some(waves) = &waves {
+        device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
+    }
+    let options = DeviceOptions {
+        topology: aliases,
+        every_cycle,
+        waves,
+    };
+    device::open(&link)
+        .and_then(|port| device::run(port, &options))
+        .map_err(|error| Stop::Simulation(format!("device: {error}")))?;
+    Ok(AS_EXPECTED)
+}
+
+fn open_trace(path: &Path) -> Result<(PathBuf, BufWriter<File>), Stop> {
+    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+    Ok((path.to_owned(), BufWriter::new(file)))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Stop {
+    Stop::Input(format!("can't write {}: {error}", path.display()))
+}
+
+fn emit(text: &str) -> Result<(), Stop> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Stop::Output)
+}
+
+/// Overwrites the line of progress, on a terminal.
+fn progress(text: &str) {
+    let mut err = io::stderr();
+    if err.is_terminal() {
+        let _ = write!(err, "\r\x1b[K{text}").and_then(|()| err.flush());
+    }
+}
+
+fn link(text: &str) -> Result<LinkKind, String> {
+    match text {
+        "process" => Ok(LinkKind::Process),
+        "thread" => Ok(LinkKind::Thread),
+        path if path.contains('/') => Ok(LinkKind::Path(path.into())),
+        other => Err(format!(
+            "`{other}` is none of process, thread, or a path with a /"
+        )),
+    }
+}
+
+fn topology(text: &str) -> Result<Topology, String> {
+    text.parse().map_err(|error: ParseTopologyError| {
+        let names: Vec<String> = Topology::DEFAULT.iter().map(ToString::to_string).collect();
+        let near = |name: &&String| strsim::jaro(text, name) > 0.7;
+        let nearest = names
+            .iter()
+            .filter(near)
+            .max_by(|a, b| strsim::jaro(text, a).total_cmp(&strsim::jaro(text, b)));
+        match nearest {
+            Some(name) => format!("{error}; did you mean `{name}`?"),
+            None => format!("{error}; there are {}", names.join(", ")),
+        }
+    })
+}

@@ -1,0 +1,7 @@
+//! The `ntb-cosim` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    testbenches::cli::main()
+}

@@ -1,0 +1,4 @@
+//! Results, for programs and for people.
+
+pub mod json;
+pub mod text;

@@ -1,0 +1,63 @@
+//! Scenarios: what is done to an NTB and its interrupts, and which verdict that should have.
+
+mod affinity_move;
+mod free_and_reuse;
+mod mask_and_pending;
+mod no_alias;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use host_model::checker::{FindingKind, Verdict};
+use host_model::linux::{IrtFlush, Profile};
+
+use crate::rig::{Rig, ScenarioError};
+use crate::topology::Topology;
+
+/// A scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// As users name it.
+    pub name: &'static str,
+    /// What it does.
+    pub sentence: &'static str,
+    /// Does it. Each step waits until the interrupts that it raised have ended somewhere.
+    pub(crate) run: for<'a> fn(&'a Rig) -> Steps<'a>,
+    /// The verdict that it should have.
+    expected: fn(Profile, Topology) -> Verdict,
+}
+
+/// What a scenario's function returns.
+pub(crate) type Steps<'a> = Pin<Box<dyn Future<Output = Result<(), ScenarioError>> + 'a>>;
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        affinity_move::SCENARIO,
+        free_and_reuse::SCENARIO,
+        mask_and_pending::SCENARIO,
+        no_alias::SCENARIO,
+    ];
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// The verdict that this scenario should have.
+    pub fn expected(&self, profile: Profile, topology: Topology) -> Verdict {
+        (self.expected)(profile, topology)
+    }
+}
+
+/// A kernel that invalidates one ID leaves the entries of all others stale.
+fn stale_without_alias_flush(profile: Profile, topology: Topology) -> Verdict {
+    match (profile.irt_flush, topology) {
+        (IrtFlush::DmaAliases, _) | (_, Topology::None) => Verdict::Coherent,
+        (IrtFlush::OwnId, _) => Verdict::Bad(FindingKind::Stale),
+    }
+}
+
+fn coherent(_: Profile, _: Topology) -> Verdict {
+    Verdict::Coherent
+}

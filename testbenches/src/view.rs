@@ -1,0 +1,153 @@
+//! A run as the sequence that people review: what the RTL sent, what the IOMMU did with it, where it arrived, and what
+//! the driver wrote in between. Without times, so that another pipeline stage in the RTL changes nothing here.
+
+mod fold;
+mod latency;
+
+pub use fold::{Line, fold};
+pub use latency::latencies;
+
+use std::collections::VecDeque;
+
+use host_model::checker::Freshness;
+use host_model::iommu::spec::command::Command;
+use host_model::iommu::spec::dte::DteInterrupts;
+use host_model::iommu::spec::event::Event as IommuEvent;
+use host_model::iommu::spec::registers::offset;
+use host_model::iommu::{Answer, InterruptRequest, LookupFrom, Outcome, Step};
+use host_model::trace::{Event, Kind};
+
+/// The sequence from the scenario's first step on. Repetitions over consecutive requester IDs are folded.
+pub fn sequence(events: &[Event]) -> String {
+    let start = events
+        .iter()
+        .position(|event| matches!(event.kind, Kind::ScenarioStep(_)))
+        .unwrap_or(0);
+    lines(&events[start..])
+}
+
+/// All of it, the start of the host included.
+pub fn whole(events: &[Event]) -> String {
+    lines(events)
+}
+
+fn lines(events: &[Event]) -> String {
+    let mut answers: VecDeque<(InterruptRequest, String)> = VecDeque::new();
+    let mut lines = Vec::new();
+    for event in events {
+        let line = match &event.kind {
+            Kind::ScenarioStep(name) => Line::plain(format!("\n# {name}")),
+            Kind::CallBegan(name) => Line::plain(format!("driver  {name}:")),
+            Kind::Answered {
+                answer: answered,
+                freshness: judged,
+            } => {
+                answers.push_back((
+                    answered.request,
+                    format!("{}{}", answer(answered), freshness(*judged)),
+                ));
+                continue;
+            }
+            Kind::Ended { request, ending } => {
+                let found = answers
+                    .iter()
+                    .position(|(asked, _)| asked == request)
+                    .and_then(|n| answers.remove(n));
+                let (_, answer) = found.unwrap_or((*request, "not answered".to_owned()));
+                let InterruptRequest {
+                    requester,
+                    address,
+                    data,
+                } = *request;
+                Line::of(
+                    "rtl     ",
+                    requester,
+                    format!(" writes {data:#x} to {address:#x} | {answer} | {ending}"),
+                )
+            }
+            Kind::Queued(queued) => match queued {
+                Command::InvalidateDevtabEntry(id) | Command::InvalidateInterruptTable(id) => {
+                    Line::of(format!("driver    queues {} ", queued.name()), *id, "")
+                }
+                other => Line::plain(format!("driver    queues {}", command(other))),
+            },
+            Kind::DteWritten { device, raw } => Line::of(
+                "driver    writes DTE ",
+                *device,
+                format!(": {:016x} {:016x} {}", raw[0], raw[1], root_hidden(raw[2])),
+            ),
+            Kind::IrteWritten { device, index, raw } => Line::of(
+                "driver    writes IRTE ",
+                *device,
+                format!(" index {index}: {raw:#x}"),
+            ),
+            Kind::RegisterWritten { offset, size, value } if *offset != offset::CMD_BUF_TAIL => Line::plain(
+                format!("driver    writes register {offset:#06x}, {size} bytes: {value:#x}"),
+            ),
+            Kind::Stepped(Step::EventWritten { event, .. }) => about("iommu   logs ", event, String::new()),
+            Kind::Stepped(Step::EventDropped { event, reason }) => {
+                about("iommu   drops ", event, format!(", {reason}"))
+            }
+            Kind::Stepped(Step::Halted { reason, .. }) => Line::plain(format!("iommu   halts: {reason}")),
+            Kind::KernelLog(text) => Line::plain(format!("kernel  {text}")),
+            _ => continue,
+        };
+        lines.push(line);
+    }
+    fold(&lines)
+}
+
+fn about(does: &str, event: &IommuEvent, after: String) -> Line {
+    match event.device() {
+        Some(id) => Line::of(format!("{does}{} of ", event.name()), id, after),
+        None => Line::plain(format!("{does}{}{after}", event.name())),
+    }
+}
+
+/// What the IOMMU did with a request.
+pub fn answer(answer: &Answer) -> String {
+    let from = |from| match from {
+        LookupFrom::Hit => "hit",
+        LookupFrom::Fill => "miss",
+        LookupFrom::Uncached => "read",
+    };
+    let mut text = String::new();
+    if let Some(dte) = answer.dte {
+        text += &format!("DTE {}, ", from(dte.from));
+    }
+    if let Some(irte) = answer.irte {
+        text += &format!("IRTE {}, ", from(irte.from));
+    }
+    text + &match answer.outcome {
+        Outcome::Remapped(to) => format!("remapped to APIC {} vector {:#04x}", to.destination, to.vector),
+        Outcome::Forwarded { .. } => "forwarded".to_owned(),
+        Outcome::Blocked { reason, .. } => format!("refused: {reason}"),
+    }
+}
+
+/// How an answer compares with memory, where that is worth a word.
+pub fn freshness(freshness: Option<Freshness>) -> &'static str {
+    match freshness {
+        None | Some(Freshness::Fresh) => "",
+        Some(Freshness::InFlight) => " (in flight)",
+        Some(Freshness::Stale) => " (STALE)",
+    }
+}
+
+/// A command with its operands; COMPLETION_WAIT without the number that it stores.
+pub fn command(command: &Command) -> String {
+    match command {
+        Command::InvalidateDevtabEntry(id) | Command::InvalidateInterruptTable(id) => {
+            format!("{} {id}", command.name())
+        }
+        Command::InvalidateIommuPages { domain, .. } => format!("{} domain {domain:#x}", command.name()),
+        Command::CompletionWait { .. } | Command::InvalidateIommuAll => command.name().to_owned(),
+    }
+}
+
+/// A DTE's interrupt half without the table's address, which is a matter of allocation.
+fn root_hidden(word: u64) -> String {
+    let dte = DteInterrupts::from_bits(word);
+    let table = if dte.table_root() == 0 { "" } else { " + table" };
+    format!("{:016x}{table}", dte.with_table_root(0).into_bits())
+}
