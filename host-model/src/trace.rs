@@ -8,6 +8,7 @@ use sim_bridge::{RequesterId, SimTime};
 
 use crate::checker::Freshness;
 use crate::iommu::spec::command::Command;
+use crate::iommu::spec::irte::IrteFormat;
 use crate::iommu::{Answer, InterruptRequest, Step};
 
 /// Something observable.
@@ -100,6 +101,8 @@ pub enum Kind {
         index: u16,
         /// After; the low 32 bits where entries have 32.
         raw: u128,
+        /// Of all entries.
+        format: IrteFormat,
     },
     /// The operating system's log.
     KernelLog(String),

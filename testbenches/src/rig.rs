@@ -17,7 +17,7 @@ use sim_bridge::{RequesterId, SimTime};
 use crate::topology::Topology;
 
 /// Where BARs are put.
-const MMIO_WINDOW: u64 = 0xe000_0000;
+pub(crate) const MMIO_WINDOW: u64 = 0xe000_0000;
 /// The neighbour's MSI-X table.
 const NEIGHBOUR_TABLE: u64 = 0xd000_0000;
 /// Interrupts end within some microseconds; what has not by then never will.

@@ -4,7 +4,7 @@
 mod fold;
 mod latency;
 
-pub use fold::{Line, fold};
+pub use fold::{Line, Which, fold};
 pub use latency::latencies;
 
 use std::collections::VecDeque;
@@ -13,9 +13,14 @@ use host_model::checker::Freshness;
 use host_model::iommu::spec::command::Command;
 use host_model::iommu::spec::dte::DteInterrupts;
 use host_model::iommu::spec::event::Event as IommuEvent;
+use host_model::iommu::spec::irte::{Irte32, Irte128High, Irte128Low, IrteFormat};
 use host_model::iommu::spec::registers::offset;
 use host_model::iommu::{Answer, InterruptRequest, LookupFrom, Outcome, Step};
 use host_model::trace::{Event, Kind};
+use ntb_rtl::registers;
+use sim_bridge::tlp::{Body, MemWrite, Tlp};
+
+use crate::rig::MMIO_WINDOW;
 
 /// The sequence from the scenario's first step on. Repetitions over consecutive requester IDs are folded.
 pub fn sequence(events: &[Event]) -> String {
@@ -26,15 +31,10 @@ pub fn sequence(events: &[Event]) -> String {
     lines(&events[start..])
 }
 
-/// All of it, the start of the host included.
-pub fn whole(events: &[Event]) -> String {
-    lines(events)
-}
-
 fn lines(events: &[Event]) -> String {
     let mut answers: VecDeque<(InterruptRequest, String)> = VecDeque::new();
     let mut lines = Vec::new();
-    for event in events {
+    for event in &events[start..] {
         let line = match &event.kind {
             Kind::ScenarioStep(name) => Line::plain(format!("\n# {name}")),
             Kind::CallBegan(name) => Line::plain(format!("driver  {name}:")),
@@ -76,11 +76,23 @@ fn lines(events: &[Event]) -> String {
                 *device,
                 format!(": {:016x} {:016x} {}", raw[0], raw[1], root_hidden(raw[2])),
             ),
-            Kind::IrteWritten { device, index, raw } => Line::of(
+            Kind::IrteWritten {
+                device,
+                index,
+                raw,
+                format,
+            } => Line::of(
                 "driver    writes IRTE ",
                 *device,
-                format!(" index {index}: {raw:#x}"),
+                format!(" index {index}: {}", irte(*raw, *format)),
             ),
+            Kind::ToDevice(Tlp {
+                body: Body::MemWrite(write),
+                ..
+            }) => match msix_write(write) {
+                Some(line) => line,
+                None => continue,
+            },
             Kind::RegisterWritten { offset, size, value } if *offset != offset::CMD_BUF_TAIL => Line::plain(
                 format!("driver    writes register {offset:#06x}, {size} bytes: {value:#x}"),
             ),
@@ -95,6 +107,54 @@ fn lines(events: &[Event]) -> String {
         lines.push(line);
     }
     fold(&lines)
+}
+
+/// A remapping entry's fields.
+pub fn irte(raw: u128, format: IrteFormat) -> String {
+    let (remap_en, destination, vector) = match format {
+        IrteFormat::Bits32 => {
+            let irte = Irte32::from_bits(raw as u32);
+            (irte.remap_en(), irte.destination().into(), irte.vector())
+        }
+        IrteFormat::Bits128 { .. } => {
+            let (low, high) = (
+                Irte128Low::from_bits(raw as u64),
+                Irte128High::from_bits((raw >> 64) as u64),
+            );
+            (
+                low.remap_en(),
+                u32::from(high.destination()) << 24 | low.destination(),
+                high.vector(),
+            )
+        }
+    };
+    if raw == 0 {
+        return "all 0".to_owned();
+    }
+    format!(
+        "RemapEn {}, APIC {destination} vector {vector:#04x}",
+        u8::from(remap_en)
+    )
+}
+
+/// A write to the NTB's MSI-X table.
+fn msix_write(write: &MemWrite) -> Option<Line> {
+    let table = registers::msix_entry(0)..registers::MSIX_PENDING;
+    let offset = write
+        .address
+        .checked_sub(MMIO_WINDOW)
+        .filter(|offset| table.contains(offset))?
+        - table.start;
+    let value = u32::from_le_bytes(*write.data.first_chunk()?);
+    let vector = u16::try_from(offset / 16).ok()?;
+    let after = match offset % 16 {
+        0 => format!(" address {value:#x}"),
+        4 => format!(" address high {value:#x}"),
+        8 => format!(" data {value:#x}"),
+        _ if value & 1 != 0 => " masked".to_owned(),
+        _ => " unmasked".to_owned(),
+    };
+    Some(Line::numbered("cpu     MSI-X vector ", vector, after))
 }
 
 fn about(does: &str, event: &IommuEvent, after: String) -> Line {

@@ -8,7 +8,7 @@ use super::profile::IrtFlush;
 use super::{EntryState, LinuxDriver};
 use crate::driver::{DriverError, Entry, Target};
 use crate::iommu::spec::command::Command;
-use crate::iommu::spec::irte::{Irte32, Irte128High, Irte128Low};
+use crate::iommu::spec::irte::{Irte32, Irte128High, Irte128Low, IrteFormat};
 use crate::machine::Cpu;
 use crate::trace::{Kind, Source};
 
@@ -24,6 +24,14 @@ impl Format {
         match self {
             Self::Bits32 => 4,
             Self::Bits128 => 16,
+        }
+    }
+
+    /// The same as the specification has it; the driver model has no x2APIC mode.
+    fn of_hardware(self) -> IrteFormat {
+        match self {
+            Self::Bits32 => IrteFormat::Bits32,
+            Self::Bits128 => IrteFormat::Bits128 { xt: false },
         }
     }
 
@@ -72,7 +80,7 @@ impl LinuxDriver {
             table.address + len * u64::from(index),
             &raw.to_le_bytes()[..len as usize],
         );
-        cpu.record(Source::Driver, Kind::IrteWritten { device, index, raw });
+        cpu.record(Source::Driver, Kind::IrteWritten { device, index, raw, format: self.irte_format.get().of_hardware() });
     }
 
     /// `modify_irte`: stores the entry and flushes it. That the flush failed is not noticed, as in Linux.

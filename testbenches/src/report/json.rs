@@ -175,7 +175,17 @@ fn describe(kind: &Kind) -> String {
         Kind::CallEnded(name) => format!("{name} returned"),
         Kind::Queued(command) => format!("queues {}", crate::view::command(command)),
         Kind::DteWritten { device, raw } => format!("DTE {device} = {raw:016x?}"),
-        Kind::IrteWritten { device, index, raw } => format!("IRTE {device}[{index}] = {raw:#x}"),
+        Kind::IrteWritten {
+            device,
+            index,
+            raw,
+            format,
+        } => {
+            format!(
+                "IRTE {device}[{index}] = {raw:#x}: {}",
+                crate::view::irte(*raw, *format)
+            )
+        }
         Kind::KernelLog(line) => format!("log: {line}"),
         Kind::ScenarioStep(step) => format!("step: {step}"),
     }

@@ -37,7 +37,10 @@ async fn run(rig: &Rig) -> Result<(), ScenarioError> {
 
 async fn expect_pending(rig: &Rig, expected: u64) -> Result<(), ScenarioError> {
     match rig.read(registers::MSIX_PENDING, 8).await {
-        got if got == expected => Ok(()),
+        got if got == expected => {
+            rig.step(format!("the pending bits are {got:#x}"));
+            Ok(())
+        }
         got => Err(ScenarioError::Register {
             register: "pending bit array",
             got,

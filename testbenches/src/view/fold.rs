@@ -1,11 +1,41 @@
+use std::fmt;
+
 use sim_bridge::RequesterId;
 
-/// A line that may name a requester ID.
+/// A line that may name one of many things in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     before: String,
-    id: Option<RequesterId>,
+    which: Option<Which>,
     after: String,
+}
+
+/// Things that come in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// A requester ID.
+    Id(RequesterId),
+    /// A vector of a table.
+    Number(u16),
+}
+
+impl Which {
+    fn later(self, steps: usize) -> Option<Self> {
+        let add = |n: u16| n.checked_add(u16::try_from(steps).ok()?);
+        match self {
+            Self::Id(id) => add(id.0).map(|id| Self::Id(RequesterId(id))),
+            Self::Number(n) => add(n).map(Self::Number),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Number(n) => n.fmt(f),
+        }
+    }
 }
 
 impl Line {
@@ -13,33 +43,47 @@ impl Line {
     pub fn plain(text: impl Into<String>) -> Self {
         Self {
             before: text.into(),
-            id: None,
+            which: None,
             after: String::new(),
         }
     }
 
-    /// With one.
+    /// With a requester ID.
     pub fn of(before: impl Into<String>, id: RequesterId, after: impl Into<String>) -> Self {
         Self {
             before: before.into(),
-            id: Some(id),
+            which: Some(Which::Id(id)),
             after: after.into(),
         }
     }
 
-    /// Whether `later` is the same but for an ID that is `steps` higher.
-    fn repeats(&self, later: &Self, steps: usize) -> bool {
-        let id = match (self.id, later.id) {
-            (None, None) => true,
-            (Some(id), Some(later)) => usize::from(id.0) + steps == usize::from(later.0),
-            _ => false,
-        };
-        id && self.before == later.before && self.after == later.after
+    /// With the number of a vector.
+    pub fn numbered(before: impl Into<String>, number: u16, after: impl Into<String>) -> Self {
+        Self {
+            before: before.into(),
+            which: Some(Which::Number(number)),
+            after: after.into(),
+        }
     }
 
-    fn show(&self, id: Option<String>) -> String {
-        let id = id.or(self.id.map(|id| id.to_string())).unwrap_or_default();
-        format!("{}{id}{}\n", self.before, self.after)
+    /// Whether `later` is the same, but for what it names being `steps` further.
+    fn repeats(&self, later: &Self, steps: usize) -> bool {
+        let which = match self.which {
+            None => later.which.is_none(),
+            Some(which) => which.later(steps) == later.which,
+        };
+        which && self.before == later.before && self.after == later.after
+    }
+
+    fn show(&self, repeats: usize) -> String {
+        let which = match self.which {
+            None => String::new(),
+            Some(which) if repeats == 1 => which.to_string(),
+            Some(which) => which
+                .later(repeats - 1)
+                .map_or_else(String::new, |last| format!("{which} .. {last} ({repeats})")),
+        };
+        format!("{}{which}{}\n", self.before, self.after)
     }
 }
 
@@ -48,8 +92,8 @@ const MAX_BLOCK: usize = 3;
 /// The fewest repetitions that are folded.
 const MIN_REPEATS: usize = 3;
 
-/// The lines as text. A block of up to three lines that repeats at least three times for consecutive requester IDs is
-/// shown once, with the first and last ID and their number: nothing is left out silently.
+/// The lines as text. A block of up to three lines that repeats at least three times for consecutive requester IDs or
+/// vectors is shown once, with the first, the last and their number: nothing is left out silently.
 pub fn fold(lines: &[Line]) -> String {
     let mut text = String::new();
     let mut at = 0;
@@ -57,7 +101,7 @@ pub fn fold(lines: &[Line]) -> String {
         let rest = &lines[at..];
         let folded = (1..=MAX_BLOCK).find_map(|block| {
             let first = rest.get(..block)?;
-            first.iter().any(|line| line.id.is_some()).then_some(())?;
+            first.iter().any(|line| line.which.is_some()).then_some(())?;
             let repeats = rest
                 .chunks_exact(block)
                 .enumerate()
@@ -66,7 +110,7 @@ pub fn fold(lines: &[Line]) -> String {
             (repeats >= MIN_REPEATS).then_some((block, repeats))
         });
         let Some((block, repeats)) = folded else {
-            text += &rest[0].show(None);
+            text += &rest[0].show(1);
             at += 1;
             continue;
         };
@@ -74,10 +118,7 @@ pub fn fold(lines: &[Line]) -> String {
             text += &format!("        {repeats} times:\n");
         }
         for line in &rest[..block] {
-            let range = line
-                .id
-                .map(|id| format!("{id} .. {} ({repeats})", RequesterId(id.0 + repeats as u16 - 1)));
-            text += &line.show(range);
+            text += &line.show(repeats);
         }
         at += block * repeats;
     }
