@@ -28,10 +28,6 @@ pub fn sequence(events: &[Event]) -> String {
         .iter()
         .position(|event| matches!(event.kind, Kind::ScenarioStep(_)))
         .unwrap_or(0);
-    lines(&events[start..])
-}
-
-fn lines(events: &[Event]) -> String {
     let mut answers: VecDeque<(InterruptRequest, String)> = VecDeque::new();
     let mut lines = Vec::new();
     for event in &events[start..] {
