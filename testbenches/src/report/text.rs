@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
-use host_model::checker::{Finding, FindingKind, History, Place, Verdict};
+use host_model::checker::{Finding, FindingKind, History, Verdict};
+use host_model::trace::Ending;
 use sim_bridge::{RequesterId, SimTime};
 
 use crate::run::{Interrupts, Outcome, Spec};
@@ -145,18 +146,15 @@ fn explain(group: &[Finding]) -> Vec<String> {
         None => first.requester.to_string(),
         Some(last) => format!("{} .. {} ({} IDs)", first.requester, last.requester, group.len()),
     };
-    let place = |place: Option<Place>| place.map_or("nowhere".to_owned(), |place| place.to_string());
-    let endings: Vec<String> = first.endings.iter().map(ToString::to_string).collect();
+    let got = first.got.map_or("nowhere".to_owned(), |place| place.to_string());
+    let expected = match first.expected {
+        Some(place) => format!("to {place}"),
+        None => "nowhere".to_owned(),
+    };
     let mut paragraphs = vec![format!(
-        "{ids}, index {}: sent to {}, but memory says {}; {}.",
+        "{ids}, index {}: went to {got}{}; by memory it goes {expected}.",
         first.index,
-        place(first.got),
-        place(first.expected),
-        if endings.is_empty() {
-            "never seen to end".to_owned()
-        } else {
-            endings.join(", then ")
-        },
+        met(first)
     )];
     if let Some(history) = &first.history {
         paragraphs.push(told(first, history));
@@ -169,6 +167,24 @@ fn explain(group: &[Finding]) -> Vec<String> {
         paragraphs.push(format!("Missing: {command} for {ids}."));
     }
     paragraphs
+}
+
+/// What the interrupts met where they went.
+fn met(finding: &Finding) -> String {
+    let mut met: Vec<&str> = Vec::new();
+    for ending in &finding.endings {
+        let what = match ending {
+            Ending::Delivered { .. } => "where its own handler still is",
+            Ending::Misrouted { .. } => "where another's handler is (misrouted)",
+            Ending::Spurious { .. } => "where no handler is (spurious)",
+            Ending::Blocked => "but was blocked",
+            Ending::Lost { .. } => "where no CPU is (lost)",
+        };
+        if !met.contains(&what) {
+            met.push(what);
+        }
+    }
+    met.iter().map(|what| format!(", {what}")).collect()
 }
 
 fn told(finding: &Finding, history: &History) -> String {
