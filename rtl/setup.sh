@@ -5,8 +5,6 @@ set -efu
 # Standard output is for the results of what comes after.
 exec >&2
 
-oldest_major=5
-oldest_minor=6
 oldest=5.006 # Debian 12's
 
 stop() {
@@ -51,16 +49,15 @@ look() {
     compiles zlib.h &
     find_verilator
     if ! wait $!; then
+        packages=' zlib1g-dev'
         if ! compiles cstdint; then
             [ -z "${CXX-}" ] || stop "CXX=$CXX does not compile C++17"
             packages=' g++ zlib1g-dev'
-        else
-            packages=' zlib1g-dev'
         fi
     fi
     if [ -z "$path" ]; then
         packages=" verilator$packages"
-    elif [ -n "$version" ] && older_than $oldest_major $oldest_minor; then
+    elif [ -n "$version" ] && older_than 5 6; then
         stop "$path is Verilator $version, but $oldest or later is needed" \
             "name another one: make VERILATOR=/path/to/verilator"
     # Releases after 5.032 have another trace writer, not all of them. To ask costs as much as all the rest.

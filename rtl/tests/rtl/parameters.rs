@@ -10,8 +10,8 @@ fn elaborate(parameter: &str) -> (bool, String) {
     let verilator = std::env::var_os("VERILATOR").unwrap_or_else(|| "verilator".into());
     let output = Command::new(verilator)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("sv"))
-        .args(["--lint-only", "-Wall", "-I.", "--top-module", "ntb_sim_top"])
-        .args(["pcie_pkg.sv", "ntb_pkg.sv", "ntb_sim_top.sv"])
+        .args(["--lint-only", "-Wall", "--top-module", "ntb_sim_top"])
+        .args(["-F", "ntb.f", "ntb_sim_top.sv"])
         .arg(format!("-G{parameter}"))
         .output()
         .unwrap();
