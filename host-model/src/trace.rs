@@ -48,6 +48,8 @@ pub enum Kind {
     ToHost(Tlp),
     /// A TLP left the host (source `link`).
     ToDevice(Tlp),
+    /// The root complex dropped the write that came last (source `link`).
+    Dropped(Dropped),
     /// The IOMMU answered an interrupt request.
     Answered {
         /// What it said, and what it used.
@@ -108,6 +110,17 @@ pub enum Kind {
     KernelLog(String),
     /// A step of the scenario begins.
     ScenarioStep(String),
+}
+
+/// Why the root complex drops a device's write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dropped {
+    /// Its payload is known to be bad.
+    Poisoned,
+    /// It is to 0xFEEx_xxxx and not one whole DW.
+    NoInterruptMessage,
+    /// It is not, or not all, to memory.
+    NoMemory,
 }
 
 /// Where an interrupt message ended.

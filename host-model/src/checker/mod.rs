@@ -7,6 +7,8 @@
 
 mod finding;
 mod history;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use finding::{Finding, FindingKind, History, Place, Verdict};
@@ -44,6 +46,20 @@ pub struct Sample(Moment);
 enum Cached {
     Dte(RequesterId),
     Irte(RequesterId, u16),
+}
+
+/// A cached entry that is not what memory says.
+struct Missed {
+    since: Moment,
+    /// The oldest that it misses; `None` if nobody known made it.
+    change: Option<Change>,
+    cached: Cached,
+}
+
+impl Missed {
+    fn order(&self) -> u64 {
+        self.change.map_or(0, |change| change.moment.order)
+    }
 }
 
 /// Watches one IOMMU.
@@ -124,55 +140,40 @@ impl Checker {
         let request = &answer.request;
         let index = (request.data & 0x7ff) as u16;
         let sampled = |address| {
-            samples
-                .iter()
-                .rev()
-                .find(|(at, _)| *at == address)
-                .map(|(_, Sample(moment))| *moment)
+            let sample = samples.iter().rev().find(|(at, _)| *at == address);
+            sample.map(|(_, Sample(moment))| *moment).unwrap_or_default()
         };
-        let mut missed: Option<(Moment, Option<Change>, Cached)> = None;
-        let mut see = |this: &mut Self, cached, from, address, bytes: &[u8]| match from {
-            LookupFrom::Fill => {
-                this.fills.insert(cached, sampled(address).unwrap_or_default());
-            }
-            LookupFrom::Hit => {
-                let since = this.fills.get(&cached).copied().unwrap_or_default();
-                let now = this.walk.read(address, bytes.len());
-                if now != bytes {
-                    let differs = (address..)
-                        .zip(now.iter().zip(bytes))
-                        .filter(|(_, (a, b))| a != b);
-                    let oldest = differs
-                        .filter_map(|(at, _)| this.changes.first_after(at, since))
-                        .min_by_key(|c| c.moment.order);
-                    missed.get_or_insert((since, oldest, cached));
-                }
-            }
-            LookupFrom::Uncached => {}
-        };
+        let mut missed = None;
         if let Some(dte) = answer.dte {
+            let cached = Cached::Dte(request.requester);
             // The interrupt half: what else is in a DTE decides nothing here.
-            let half = dte.raw[2].to_le_bytes();
-            see(
-                self,
-                Cached::Dte(request.requester),
-                dte.from,
-                dte.address + 16,
-                &half,
-            );
+            let (half, address) = (dte.raw[2].to_le_bytes(), dte.address + 16);
+            match dte.from {
+                LookupFrom::Fill => drop(self.fills.insert(cached, sampled(dte.address))),
+                LookupFrom::Hit => missed = self.missed(cached, &half, address, address),
+                LookupFrom::Uncached => {}
+            }
         }
         if let Some(irte) = answer.irte {
-            let bytes = irte.raw.to_le_bytes();
-            let len = self.walk.irte_bytes();
-            see(
-                self,
-                Cached::Irte(request.requester, index),
-                irte.from,
-                irte.address,
-                &bytes[..len],
-            );
+            let cached = Cached::Irte(request.requester, index);
+            let bytes = &irte.raw.to_le_bytes()[..self.walk.irte_bytes()];
+            match irte.from {
+                LookupFrom::Fill => drop(self.fills.insert(cached, sampled(irte.address))),
+                LookupFrom::Hit => {
+                    // None where the DTE no longer has a table: then it is the DTE that is missed.
+                    let now = self.walk.irte_address(request.requester, index);
+                    let irte = now.and_then(|now| self.missed(cached, bytes, irte.address, now));
+                    missed = missed.into_iter().chain(irte).min_by_key(Missed::order);
+                }
+                LookupFrom::Uncached => {}
+            }
         }
-        let Some((since, change, cached)) = missed else {
+        let Some(Missed {
+            since,
+            change,
+            cached,
+        }) = missed
+        else {
             return Freshness::Fresh;
         };
         if change.is_some_and(|change| self.changes.is_open(change.call)) {
@@ -187,7 +188,7 @@ impl Checker {
             vec![request.requester]
         };
         let key = (request.requester, index, FindingKind::Stale);
-        let finding = self.findings.entry(key).or_insert_with(|| Finding {
+        self.findings.entry(key).or_insert_with(|| Finding {
             kind: FindingKind::Stale,
             requester: request.requester,
             index,
@@ -197,7 +198,6 @@ impl Checker {
             history: Some(history),
             endings: Vec::new(),
         });
-        debug_assert_eq!(finding.kind, FindingKind::Stale);
         Freshness::Stale
     }
 
@@ -256,6 +256,35 @@ impl Checker {
             time,
         };
         self.moment
+    }
+
+    /// The oldest change that a cached entry misses, if it is not what memory says: `bytes` were read at `was`, and
+    /// belong at `now`.
+    fn missed(&self, cached: Cached, bytes: &[u8], was: u64, now: u64) -> Option<Missed> {
+        let since = self.fills.get(&cached).copied().unwrap_or_default();
+        let current = self.walk.read(now, bytes.len());
+        let differing: Vec<u64> = (now..)
+            .zip(current.iter().zip(bytes))
+            .filter(|(_, (a, b))| a != b)
+            .map(|(at, _)| at)
+            .collect();
+        if differing.is_empty() {
+            return None;
+        }
+        let changed = match cached {
+            // The DTE points to another table than it did.
+            Cached::Irte(requester, _) if was != now => self.walk.dte_interrupts(requester).collect(),
+            _ => differing,
+        };
+        let change = changed
+            .into_iter()
+            .filter_map(|at| self.changes.first_after(at, since))
+            .min_by_key(|change| change.moment.order);
+        Some(Missed {
+            since,
+            change,
+            cached,
+        })
     }
 
     fn invalidated(&self, cached: Cached, change: Option<Change>) -> bool {

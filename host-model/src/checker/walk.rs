@@ -79,19 +79,25 @@ impl Walk {
         }
     }
 
+    /// Where the bytes of a DTE's interrupt half are.
+    pub(super) fn dte_interrupts(&self, requester: RequesterId) -> Range<u64> {
+        let start = self.device_table.start + DTE_BYTES * u64::from(requester.0) + 16;
+        start..start + 8
+    }
+
+    /// Where memory says that the entry is; `None` if there is none.
+    pub(super) fn irte_address(&self, requester: RequesterId, index: u16) -> Option<u64> {
+        let word = self.read(self.dte_interrupts(requester).start, 8);
+        let dte = DteInterrupts::from_bits(u64::from_le_bytes(*word.first_chunk()?));
+        let has = dte.valid() && dte.int_ctl() == INT_CTL_REMAP && u32::from(index) < 1 << dte.table_length();
+        has.then(|| (dte.table_root() << 6) + self.format.bytes() * u64::from(index))
+    }
+
     /// Where memory says that a remapped interrupt goes; `None` if nowhere.
     pub(super) fn expected(&self, requester: RequesterId, index: u16) -> Option<Place> {
-        let word = self.read(
-            self.device_table.start + DTE_BYTES * u64::from(requester.0) + 16,
-            8,
-        );
-        let dte = DteInterrupts::from_bits(u64::from_le_bytes(*word.first_chunk()?));
-        if !dte.valid() || dte.int_ctl() != INT_CTL_REMAP || u32::from(index) >= 1 << dte.table_length() {
-            return None;
-        }
         let mut raw = [0; 16];
         let len = self.irte_bytes();
-        let address = (dte.table_root() << 6) + len as u64 * u64::from(index);
+        let address = self.irte_address(requester, index)?;
         raw[..len].copy_from_slice(&self.read(address, len));
         let irte = Irte::parse(u128::from_le_bytes(raw), self.format, false).ok()?;
         Some(Place {

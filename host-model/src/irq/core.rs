@@ -2,64 +2,11 @@ use std::rc::Rc;
 
 use sim_bridge::{RequesterId, SimTime};
 
-use super::state::{Descriptor, Handler, Irq};
+use super::msix::MsixDevice;
+use super::state::{Descriptor, Handler, Irq, Slot};
 use crate::driver::{DriverError, IommuDriver, MsiMessage, Target};
 use crate::machine::Cpu;
 use crate::pci::config;
-
-/// A function with an MSI-X table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MsixDevice {
-    /// Its ID.
-    pub id: RequesterId,
-    /// Offset of the MSI-X capability in configuration space.
-    pub capability: u16,
-    /// Entries of the table.
-    pub vectors: u16,
-    /// Physical address of the table.
-    pub table: u64,
-}
-
-impl MsixDevice {
-    const ADDRESS: u64 = 0;
-    const ADDRESS_HIGH: u64 = 4;
-    const DATA: u64 = 8;
-    const VECTOR_CONTROL: u64 = 12;
-    const MASKED: u32 = 1;
-
-    fn field(&self, index: u16, field: u64) -> u64 {
-        self.table + 16 * u64::from(index) + field
-    }
-
-    /// Masks or unmasks one vector.
-    pub async fn set_mask(&self, cpu: &Cpu, index: u16, masked: bool) {
-        let control = self.field(index, Self::VECTOR_CONTROL);
-        cpu.writel(control, if masked { Self::MASKED } else { 0 }).await;
-        if masked {
-            // Linux reads back so that the mask has reached the device (pci_msix_mask).
-            cpu.readl(control).await;
-        }
-    }
-
-    /// Writes the message of a masked vector.
-    async fn write_message(&self, cpu: &Cpu, index: u16, message: MsiMessage) {
-        cpu.writel(self.field(index, Self::ADDRESS), message.address as u32)
-            .await;
-        cpu.writel(
-            self.field(index, Self::ADDRESS_HIGH),
-            (message.address >> 32) as u32,
-        )
-        .await;
-        cpu.writel(self.field(index, Self::DATA), message.data).await;
-        cpu.readl(self.field(index, Self::DATA)).await;
-    }
-
-    async fn set_control(&self, cpu: &Cpu, set: u32, clear: u32) {
-        let control = cpu.config_read(self.id, self.capability).await;
-        cpu.config_write(self.id, self.capability, control & !clear | set)
-            .await;
-    }
-}
 
 /// Why the interrupt core refuses or fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +27,12 @@ pub enum IrqError {
     /// No free vector there.
     #[error("ENOSPC: CPU {0} has no free vector")]
     NoVector(u32),
+    /// It is requested already, or not freed yet.
+    #[error("EBUSY: interrupt {} is requested", .0.0)]
+    Requested(Irq),
+    /// It is not requested.
+    #[error("EINVAL: interrupt {} is not requested", .0.0)]
+    NotRequested(Irq),
     /// The vector from before the last move is still in use.
     #[error("EBUSY: interrupt {} is being moved", .0.0)]
     Busy(Irq),
@@ -127,28 +80,20 @@ impl IrqCore {
             apic_id: 0,
             vector: SHUTDOWN_VECTOR,
         };
-        let mut irqs = Vec::new();
+        // msix_setup_msi_descs caches what each Vector Control says.
+        let mut masked = Vec::new();
         for msi_index in 0..count {
-            let (entry, message) = cpu
-                .call("allocate", async |cpu| {
-                    self.driver.allocate(&cpu, device.id, target).await
-                })
-                .await?;
-            cpu.call("activate", async |cpu| {
-                self.driver.activate(&cpu, entry, target).await
-            })
-            .await?;
-            device.write_message(cpu, msi_index, message).await;
-            irqs.push(cpu.machine().irqs_mut().add(Descriptor {
-                device: device.id,
-                msi_index,
-                entry,
-                message,
-                slot: None,
-                previous: None,
-                handler: None,
-                lock: Rc::default(),
-            }));
+            masked.push(device.is_masked(cpu, msi_index).await);
+        }
+        let mut irqs = Vec::new();
+        for (msi_index, masked) in (0..).zip(masked) {
+            match self.allocate_vector(cpu, device, msi_index, masked, target).await {
+                Ok(irq) => irqs.push(irq),
+                Err(error) => {
+                    self.free_vectors(cpu, device, &irqs).await?;
+                    return Err(error);
+                }
+            }
         }
         for msi_index in 0..device.vectors {
             cpu.writel(
@@ -161,10 +106,48 @@ impl IrqCore {
         Ok(irqs)
     }
 
+    async fn allocate_vector(
+        &self,
+        cpu: &Cpu,
+        device: &MsixDevice,
+        msi_index: u16,
+        masked: bool,
+        target: Target,
+    ) -> Result<Irq, IrqError> {
+        let (entry, message) = cpu
+            .call("allocate", async |cpu| {
+                self.driver.allocate(&cpu, device.id, target).await
+            })
+            .await?;
+        cpu.call("activate", async |cpu| {
+            self.driver.activate(&cpu, entry, target).await
+        })
+        .await?;
+        let control = device.field(msi_index, MsixDevice::VECTOR_CONTROL);
+        if !masked {
+            cpu.writel(control, MsixDevice::MASKED).await;
+        }
+        device.write_message(cpu, msi_index, message).await;
+        if !masked {
+            cpu.writel(control, 0).await;
+        }
+        Ok(cpu.machine().irqs_mut().add(Descriptor {
+            device: device.id,
+            msi_index,
+            entry,
+            message,
+            slot: None,
+            previous: None,
+            handler: None,
+            running: Rc::default(),
+            lock: Rc::default(),
+        }))
+    }
+
     /// `request_irq`: installs a handler on `on`, points the entry there and unmasks the device's vector.
     ///
     /// # Errors
-    /// `on` has no free vector, or the driver fails.
+    /// It is requested, `on` has no free vector, or the driver fails.
     pub async fn request(
         &self,
         cpu: &Cpu,
@@ -178,6 +161,9 @@ impl IrqCore {
         let guard = lock.lock().await;
         let (entry, message, msi_index, target) = {
             let mut irqs = cpu.machine().irqs_mut();
+            if irqs.is_requested(irq) {
+                return Err(IrqError::Requested(irq));
+            }
             let slot = irqs.allocate_vector(on, irq).ok_or(IrqError::NoVector(on))?;
             let descriptor = irqs.descriptors.get_mut(&irq).ok_or(IrqError::NoSuchIrq(irq))?;
             descriptor.handler = Some(handler);
@@ -208,26 +194,27 @@ impl IrqCore {
     /// `irq_set_affinity`: moves the interrupt to a new vector of CPU `to`. The old vector is freed by a timer.
     ///
     /// # Errors
-    /// An earlier move has not ended, `to` has no free vector, or the driver fails.
+    /// It is not requested, an earlier move has not ended, `to` has no free vector, or the driver fails.
     pub async fn set_affinity(&self, cpu: &Cpu, irq: Irq, to: u32) -> Result<(), IrqError> {
         let lock = self.lock_of(cpu, irq)?;
         let interrupts_off = cpu.disable_interrupts();
         let guard = lock.lock().await;
-        let (entry, slot) = {
+        let (entry, slot, moved) = {
             let mut irqs = cpu.machine().irqs_mut();
             let descriptor = irqs.descriptors.get(&irq).ok_or(IrqError::NoSuchIrq(irq))?;
-            let (entry, current) = (descriptor.entry, descriptor.slot);
-            match current {
+            let entry = descriptor.entry;
+            let current = descriptor.slot.ok_or(IrqError::NotRequested(irq))?;
+            if current.0 == to {
                 // The current CPU will do: the same content is written and flushed again.
-                Some(slot) if slot.0 == to => (entry, slot),
-                _ if descriptor.previous.is_some() => return Err(IrqError::Busy(irq)),
-                _ => {
-                    let slot = irqs.allocate_vector(to, irq).ok_or(IrqError::NoVector(to))?;
-                    let descriptor = irqs.descriptors.get_mut(&irq).ok_or(IrqError::NoSuchIrq(irq))?;
-                    descriptor.previous = current;
-                    descriptor.slot = Some(slot);
-                    (entry, slot)
-                }
+                (entry, current, None)
+            } else if descriptor.previous.is_some() {
+                return Err(IrqError::Busy(irq));
+            } else {
+                let slot = irqs.allocate_vector(to, irq).ok_or(IrqError::NoVector(to))?;
+                let descriptor = irqs.descriptors.get_mut(&irq).ok_or(IrqError::NoSuchIrq(irq))?;
+                descriptor.previous = Some(current);
+                descriptor.slot = Some(slot);
+                (entry, slot, Some(current))
             }
         };
         let target = target(slot);
@@ -235,24 +222,35 @@ impl IrqCore {
             self.driver.set_affinity(&cpu, entry, target).await
         })
         .await?;
-        schedule_cleanup(cpu, irq);
+        if let Some(old) = moved {
+            schedule_cleanup(cpu, irq, old);
+        }
         drop(guard);
         drop(interrupts_off);
         Ok(())
     }
 
-    /// `free_irq`: masks the device's vector, makes the entry invalid and gives the vectors back.
+    /// `free_irq`: masks the device's vector, waits for running handlers, makes the entry invalid and gives the
+    /// vectors back.
     ///
     /// # Errors
-    /// The driver fails.
+    /// It is not requested, or the driver fails.
     pub async fn free_irq(&self, cpu: &Cpu, device: &MsixDevice, irq: Irq) -> Result<(), IrqError> {
         let lock = self.lock_of(cpu, irq)?;
-        let (entry, msi_index) = {
+        let (entry, msi_index, running) = {
             let irqs = cpu.machine().irqs();
             let descriptor = irqs.descriptors.get(&irq).ok_or(IrqError::NoSuchIrq(irq))?;
-            (descriptor.entry, descriptor.msi_index)
+            if descriptor.handler.is_none() {
+                return Err(IrqError::NotRequested(irq));
+            }
+            (descriptor.entry, descriptor.msi_index, descriptor.running.clone())
         };
-        device.set_mask(cpu, msi_index, true).await;
+        {
+            let _interrupts_off = cpu.disable_interrupts();
+            let _guard = lock.lock().await;
+            device.set_mask(cpu, msi_index, true).await;
+        }
+        running.wait_for_end().await;
         let interrupts_off = cpu.disable_interrupts();
         let guard = lock.lock().await;
         device
@@ -281,9 +279,18 @@ impl IrqCore {
     /// `pci_free_irq_vectors`: disables MSI-X and gives the entries back.
     ///
     /// # Errors
-    /// The driver fails.
+    /// One is requested still, or the driver fails.
     pub async fn free_vectors(&self, cpu: &Cpu, device: &MsixDevice, irqs: &[Irq]) -> Result<(), IrqError> {
-        for index in 0..device.vectors.min(irqs.len() as u16) {
+        let mut indices = Vec::new();
+        for &irq in irqs {
+            let state = cpu.machine().irqs();
+            let descriptor = state.descriptors.get(&irq).ok_or(IrqError::NoSuchIrq(irq))?;
+            if descriptor.handler.is_some() {
+                return Err(IrqError::Requested(irq));
+            }
+            indices.push(descriptor.msi_index);
+        }
+        for index in indices {
             device.set_mask(cpu, index, true).await;
         }
         device.set_control(cpu, 0, config::MSIX_ENABLE).await;
@@ -318,16 +325,8 @@ fn target((apic_id, vector): (u32, u8)) -> Target {
 }
 
 /// Frees the vector from before a move on the next timer tick, or on a later one while an interrupt waits there.
-fn schedule_cleanup(cpu: &Cpu, irq: Irq) {
+fn schedule_cleanup(cpu: &Cpu, irq: Irq, (old_cpu, old_vector): Slot) {
     let machine = cpu.machine().clone();
-    let pending = machine
-        .irqs()
-        .descriptors
-        .get(&irq)
-        .and_then(|descriptor| descriptor.previous);
-    let Some((old_cpu, old_vector)) = pending else {
-        return;
-    };
     machine
         .clone()
         .executor()

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
@@ -6,7 +7,7 @@ use std::rc::Rc;
 use sim_bridge::RequesterId;
 
 use crate::driver::{Entry, MsiMessage};
-use crate::exec::SpinLock;
+use crate::exec::{Signal, SpinLock};
 use crate::iommu::InterruptRequest;
 use crate::machine::Cpu;
 use crate::trace::Ending;
@@ -43,8 +44,31 @@ pub(super) struct Descriptor {
     /// Where it arrived before it was moved, until that vector is freed.
     pub(super) previous: Option<Slot>,
     pub(super) handler: Option<Handler>,
+    pub(super) running: Rc<Running>,
     /// `irq_desc->lock`.
     pub(super) lock: Rc<SpinLock<()>>,
+}
+
+/// How many times an interrupt's handler runs now: Linux's `IRQD_IRQ_INPROGRESS`.
+#[derive(Default)]
+pub(crate) struct Running {
+    handlers: Cell<u32>,
+    ended: Signal,
+}
+
+impl Running {
+    /// Runs a handler.
+    pub(crate) async fn run(&self, handler: Handler, cpu: Cpu) {
+        self.handlers.set(self.handlers.get() + 1);
+        handler(cpu).await;
+        self.handlers.set(self.handlers.get() - 1);
+        self.ended.notify();
+    }
+
+    /// `__synchronize_irq`.
+    pub(super) async fn wait_for_end(&self) {
+        self.ended.wait_until(|| self.handlers.get() == 0).await;
+    }
 }
 
 impl IrqState {
@@ -108,8 +132,15 @@ impl IrqState {
     }
 
     /// The handler installed at a CPU's vector.
-    pub(crate) fn handler(&self, cpu: u32, vector: u8) -> Option<Handler> {
-        self.at(cpu, vector)?.handler.clone()
+    pub(crate) fn handler(&self, cpu: u32, vector: u8) -> Option<(Handler, Rc<Running>)> {
+        let descriptor = self.at(cpu, vector)?;
+        Some((descriptor.handler.clone()?, descriptor.running.clone()))
+    }
+
+    pub(super) fn is_requested(&self, irq: Irq) -> bool {
+        self.descriptors
+            .get(&irq)
+            .is_some_and(|descriptor| descriptor.handler.is_some())
     }
 
     fn at(&self, cpu: u32, vector: u8) -> Option<&Descriptor> {
@@ -157,6 +188,7 @@ mod tests {
             slot: None,
             previous: None,
             handler: None,
+            running: Rc::default(),
             lock: Rc::default(),
         });
         let slot = state.allocate_vector(1, irq).expect("a vector");

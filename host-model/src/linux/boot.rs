@@ -37,21 +37,22 @@ const DISABLE: [ClearBit; 9] = [
 
 impl LinuxDriver {
     /// Phase A.
-    pub(super) async fn early_enable(&self, cpu: &Cpu) -> Result<(), DriverError> {
+    pub(super) async fn early_enable(&self, cpu: &Cpu) {
         // Every control bit is written on its own, by 64-bit read-modify-write.
         self.disable(cpu).await; // disable_iommus
         self.init_device_table(cpu);
         self.disable(cpu).await; // early_enable_iommu
         self.init_flags(cpu).await;
+        let efr = self.efr_in_ivhd();
+        if efr.eph_sup() {
+            control(cpu, |c| c.with_eph_en(true)).await;
+        }
         let table = DevTabBase::new()
             .with_base(self.device_table >> 12)
             .with_size((self.device_table_bytes / 4096 - 1) as u16);
         write_base(cpu, offset::DEV_TAB_BASE, table.into_bits()).await;
         self.enable_command_buffer(cpu).await;
-        let efr = self.efr_in_ivhd();
-        if efr.gt_sup() {
-            control(cpu, |c| c.with_gt_en(true)).await;
-        }
+        enable_gt(cpu, efr).await;
         if self.irte_format.get() == Format::Bits128 {
             control(cpu, |c| c.with_ga_en(true)).await;
             if efr.xt_sup() {
@@ -63,7 +64,7 @@ impl LinuxDriver {
             self.irtcachedis.set(read_control(cpu).await.irt_cache_dis());
         }
         control(cpu, |c| c.with_iommu_en(true)).await;
-        self.flush_all_caches(cpu, efr).await
+        self.flush_all_caches(cpu, efr).await;
     }
 
     /// Phase B.
@@ -80,6 +81,7 @@ impl LinuxDriver {
             Ivhd::Type10 => efr,
             Ivhd::Type11(told) => told,
         };
+        enable_gt(cpu, efr).await;
         for &function in functions {
             self.probe_device(cpu, function).await?;
         }
@@ -87,7 +89,7 @@ impl LinuxDriver {
             self.attach(cpu, function, Domain::Identity).await?;
         }
         self.init_device_table_dma(cpu);
-        self.flush_all_caches(cpu, efr).await?;
+        self.flush_all_caches(cpu, efr).await;
         control(cpu, |c| c.with_event_int_en(true)).await;
         Ok(())
     }
@@ -144,29 +146,25 @@ impl LinuxDriver {
     }
 
     /// `amd_iommu_flush_all_caches`: by one command where the IOMMU has it, else ID by ID.
-    async fn flush_all_caches(&self, cpu: &Cpu, efr: Efr) -> Result<(), DriverError> {
+    async fn flush_all_caches(&self, cpu: &Cpu, efr: Efr) {
         if efr.ia_sup() {
             return self.flush_each(cpu, [Command::InvalidateIommuAll]).await;
         }
         self.flush_each(cpu, self.listed_ids().map(Command::InvalidateDevtabEntry))
-            .await?;
+            .await;
         if !self.irtcachedis.get() {
             self.flush_each(cpu, self.listed_ids().map(Command::InvalidateInterruptTable))
-                .await?;
+                .await;
         }
         self.flush_each(cpu, self.listed_ids().map(|id| super::invalidate_all_pages(id.0)))
-            .await
+            .await;
     }
 
-    async fn flush_each(
-        &self,
-        cpu: &Cpu,
-        commands: impl IntoIterator<Item = Command>,
-    ) -> Result<(), DriverError> {
+    async fn flush_each(&self, cpu: &Cpu, commands: impl IntoIterator<Item = Command>) {
         for command in commands {
-            self.queue.queue(cpu, command).await?;
+            self.queue_unchecked(cpu, command).await;
         }
-        self.queue.completion_wait(cpu).await
+        self.wait_unchecked(cpu).await;
     }
 }
 
@@ -179,6 +177,13 @@ pub(super) async fn control(cpu: &Cpu, change: impl FnOnce(Control) -> Control) 
     let old = read_control(cpu).await;
     cpu.mmio_write(IOMMU_MMIO + offset::CONTROL, 8, change(old).into_bits())
         .await;
+}
+
+/// `iommu_enable_gt`.
+async fn enable_gt(cpu: &Cpu, efr: Efr) {
+    if efr.gt_sup() {
+        control(cpu, |c| c.with_gt_en(true)).await;
+    }
 }
 
 fn ring_base(address: u64) -> u64 {

@@ -86,14 +86,14 @@ impl CommandQueue {
         let next = (tail + COMMAND_BYTES) % RING_BYTES;
         let mut passes = 0;
         while locked.state.get().head.wrapping_sub(next) % RING_BYTES <= FULL_BYTES {
+            passes += 1;
             if passes == LOOP_TIMEOUT {
                 cpu.log("AMD-Vi: Command buffer timeout");
                 return Err(DriverError::Io);
             }
-            if passes > 0 {
+            if passes > 1 {
                 cpu.udelay(1).await;
             }
-            passes += 1;
             let head = cpu.readl(IOMMU_MMIO + offset::CMD_BUF_HEAD).await;
             locked.state.get().head = head;
         }

@@ -101,7 +101,8 @@ impl LinuxDriver {
             function.dma_aliases.insert(alias.devfn());
         }
         self.clone_aliases(cpu, id).await?;
-        self.queue.completion_wait(cpu).await
+        self.wait_unchecked(cpu).await;
+        Ok(())
     }
 
     /// `clone_aliases`: gives every alias the function's DTE, its own interrupt half kept, each with a wait.
@@ -116,19 +117,20 @@ impl LinuxDriver {
             let own = self.dte(cpu, id);
             let kept = self.dte(cpu, alias)[2];
             self.update_dte256(cpu, alias, [own[0], own[1], kept, own[3]])
-                .await?;
+                .await;
         }
         Ok(())
     }
 
     /// `update_dte256`: two 128-bit stores, then an invalidation and a wait, all under `dte_lock`.
-    async fn update_dte256(&self, cpu: &Cpu, id: RequesterId, raw: RawDte) -> Result<(), DriverError> {
+    async fn update_dte256(&self, cpu: &Cpu, id: RequesterId, raw: RawDte) {
         let lock = self.dte_lock(id);
         let _interrupts_off = cpu.disable_interrupts();
         let _guard = lock.lock().await;
         self.store_dte(cpu, id, 0, &raw, 2);
-        self.queue.queue(cpu, Command::InvalidateDevtabEntry(id)).await?;
-        self.queue.completion_wait(cpu).await
+        self.queue_unchecked(cpu, Command::InvalidateDevtabEntry(id))
+            .await;
+        self.wait_unchecked(cpu).await;
     }
 
     /// Attaches to a domain.
@@ -139,36 +141,39 @@ impl LinuxDriver {
         match self.profile.attach {
             Attach::PlainStores => {
                 self.store_dte(cpu, id, 0, &[translation, domain_word], 1);
-                self.flush_domain(cpu, old).await?;
+                self.flush_domain(cpu, old).await;
             }
             Attach::LockedAndFlushed => {
                 self.update_dte256(cpu, id, [translation, domain_word, raw[2], raw[3]])
-                    .await?;
+                    .await;
             }
         }
         self.clone_aliases(cpu, id).await?;
         self.flush_dtes(cpu, id).await?;
         if self.profile.attach == Attach::LockedAndFlushed {
-            self.flush_domain(cpu, old).await?;
+            self.flush_domain(cpu, old).await;
         }
         Ok(())
     }
 
-    async fn flush_domain(&self, cpu: &Cpu, domain: Option<u16>) -> Result<(), DriverError> {
-        let Some(domain) = domain else { return Ok(()) };
-        self.queue.queue(cpu, super::invalidate_all_pages(domain)).await?;
-        self.queue.completion_wait(cpu).await
+    async fn flush_domain(&self, cpu: &Cpu, domain: Option<u16>) {
+        let Some(domain) = domain else { return };
+        self.queue_unchecked(cpu, super::invalidate_all_pages(domain))
+            .await;
+        self.wait_unchecked(cpu).await;
     }
 
-    /// `device_flush_dte` and a wait: every DMA alias, then the alias by firmware.
+    /// `device_flush_dte` and a wait: every DMA alias, then the alias by firmware, up to the first that fails.
     async fn flush_dtes(&self, cpu: &Cpu, id: RequesterId) -> Result<(), DriverError> {
         let function = self.function(id)?;
         for alias in self.dma_aliases(&function).into_iter().chain(self.ivrs_alias(id)) {
-            self.queue
-                .queue(cpu, Command::InvalidateDevtabEntry(alias))
-                .await?;
+            let queued = self.queue.queue(cpu, Command::InvalidateDevtabEntry(alias)).await;
+            if queued.is_err() {
+                break;
+            }
         }
-        self.queue.completion_wait(cpu).await
+        self.wait_unchecked(cpu).await;
+        Ok(())
     }
 
     /// `set_dte_irq_entry`: points the DTE at a table; the length is OR-ed in.

@@ -141,13 +141,15 @@ fn topology(name: &str) -> (PciTree, RequesterId) {
     };
     let mut function = Function::endpoint(id, (0, 0), 0);
     let aliases = match name {
-        "none" | "pci-bridge" => 1..=0,
-        "func1" => 1..=1,
-        "switchtec4" => 0x40..=0x43,
-        "plx" => 0..=0xff,
+        "none" | "pci-bridge" => Vec::new(),
+        "func1" => vec![1],
+        "switchtec4" => (0x40..=0x43).collect(),
+        "plx" => (0..=0xff).collect(),
         other => panic!("no topology {other}"),
     };
-    aliases.for_each(|devfn| function.dma_aliases.insert(devfn));
+    aliases
+        .into_iter()
+        .for_each(|devfn| function.dma_aliases.insert(devfn));
     add(function);
     (tree, id)
 }

@@ -40,8 +40,8 @@ impl LinuxDriver {
         if let Some(alias) = self.ivrs_alias(id)
             && let Some(table) = self.table_of(alias)
         {
-            self.set_remap_table_entry(cpu, id, &table).await?;
-            self.queue.completion_wait(cpu).await?;
+            self.set_remap_table_entry(cpu, id, &table).await;
+            self.wait_unchecked(cpu).await;
             return Ok(table);
         }
         let bytes = self.irte_format.get().bytes() * u64::from(ENTRIES);
@@ -56,22 +56,18 @@ impl LinuxDriver {
         });
         let function = self.function(id)?;
         for alias in self.dma_aliases(&function).into_iter().chain(self.ivrs_alias(id)) {
-            self.set_remap_table_entry(cpu, alias, &table).await?;
+            self.set_remap_table_entry(cpu, alias, &table).await;
         }
-        self.queue.completion_wait(cpu).await?;
+        self.wait_unchecked(cpu).await;
         Ok(table)
     }
 
     /// `set_remap_table_entry`.
-    async fn set_remap_table_entry(
-        &self,
-        cpu: &Cpu,
-        id: RequesterId,
-        table: &Rc<IrqTable>,
-    ) -> Result<(), DriverError> {
+    async fn set_remap_table_entry(&self, cpu: &Cpu, id: RequesterId, table: &Rc<IrqTable>) {
         self.set_table(id, table.clone());
         self.set_dte_irq_entry(cpu, id, table.address, INT_TAB_LEN);
-        self.queue.queue(cpu, Command::InvalidateDevtabEntry(id)).await
+        self.queue_unchecked(cpu, Command::InvalidateDevtabEntry(id))
+            .await;
     }
 
     /// `alloc_irq_index` for one entry: takes the first free one and marks it allocated, without a command.

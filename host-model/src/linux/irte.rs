@@ -80,7 +80,15 @@ impl LinuxDriver {
             table.address + len * u64::from(index),
             &raw.to_le_bytes()[..len as usize],
         );
-        cpu.record(Source::Driver, Kind::IrteWritten { device, index, raw, format: self.irte_format.get().of_hardware() });
+        cpu.record(
+            Source::Driver,
+            Kind::IrteWritten {
+                device,
+                index,
+                raw,
+                format: self.irte_format.get().of_hardware(),
+            },
+        );
     }
 
     /// `modify_irte`: stores the entry and flushes it. That the flush failed is not noticed, as in Linux.

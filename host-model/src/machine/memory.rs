@@ -80,7 +80,7 @@ mod tests {
         let memory = Memory::new(0x20_0000).expect("memory");
         let a = memory.allocate(3, 1).expect("room");
         let b = memory.allocate(0x1000, 0x1000).expect("room");
-        assert!(b % 0x1000 == 0 && b >= a + 3);
+        assert!(b.is_multiple_of(0x1000) && b >= a + 3);
     }
 
     #[test]

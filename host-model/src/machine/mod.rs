@@ -5,6 +5,8 @@ mod apic;
 mod cpu;
 mod memory;
 mod root_complex;
+#[cfg(test)]
+mod tests;
 mod timing;
 
 pub use apic::{Delivery, LocalApic};
@@ -13,7 +15,7 @@ pub use memory::{Memory, MemoryError};
 pub use timing::Timing;
 
 use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::rc::Rc;
 
@@ -25,7 +27,7 @@ use sim_bridge::{RequesterId, SimTime};
 use crate::checker::Checker;
 use crate::exec::{Executor, Signal};
 use crate::iommu::spec::registers::{Control, DevTabBase, offset};
-use crate::iommu::{Config, Iommu};
+use crate::iommu::{Config, InterruptRequest, Iommu};
 use crate::irq::IrqState;
 use crate::trace::{Kind, Source, Trace};
 
@@ -109,6 +111,8 @@ struct Inner {
     checker: Option<RefCell<Checker>>,
     timing: Timing,
     outstanding: RefCell<BTreeMap<u16, oneshot::Sender<Completion>>>,
+    /// Interrupt messages that wait for their turn, by requester ID; the key is there while a task takes them.
+    interrupts: RefCell<BTreeMap<RequesterId, VecDeque<InterruptRequest>>>,
     next_tag: Cell<u16>,
     /// Registers of functions that are not on the link and never send.
     quiet: RefCell<BTreeMap<u64, u32>>,
@@ -144,6 +148,7 @@ impl Machine {
             checker,
             timing: config.timing,
             outstanding: RefCell::default(),
+            interrupts: RefCell::default(),
             next_tag: Cell::new(0),
             quiet: RefCell::default(),
             failure: RefCell::default(),
@@ -375,7 +380,7 @@ impl Machine {
                     },
                 );
                 match handler {
-                    Some(handler) => handler(machine.cpu(cpu)).await,
+                    Some((handler, running)) => running.run(handler, machine.cpu(cpu)).await,
                     None => machine
                         .cpu(cpu)
                         .log(format!("{cpu}.{vector} No irq handler for vector")),

@@ -1,12 +1,13 @@
 //! Where TLPs from the device go.
 
 use sim_bridge::link::{Arrival, LinkError};
-use sim_bridge::tlp::{Body, Completion, CompletionStatus, MemRead, Tlp};
+use sim_bridge::tlp::{Body, Completion, CompletionStatus, MemRead, MemWrite, Tlp};
 use sim_bridge::{RequesterId, SimTime};
 
 use super::{Machine, ROOT_COMPLEX};
+use crate::checker::Freshness;
 use crate::iommu::{Answer, InterruptRequest, Outcome, Response};
-use crate::trace::{Ending, Kind, Source};
+use crate::trace::{Dropped, Ending, Kind, Source};
 
 /// Interrupt messages are memory writes to 0xFEEx_xxxx.
 const INTERRUPT_ADDRESSES: u64 = 0xfee;
@@ -16,27 +17,23 @@ impl Machine {
     pub(super) fn arrived(&self, Arrival { at, tlp }: Arrival, latency: SimTime) {
         self.record(Source::Link, Kind::ToHost(tlp.clone()));
         match &tlp.body {
+            Body::MemWrite(_) if tlp.attributes.poisoned => self.drop_write(Dropped::Poisoned),
             Body::MemWrite(write) if write.address >> 20 == INTERRUPT_ADDRESSES => {
-                let data = write
-                    .data
-                    .first_chunk()
-                    .map_or(0, |bytes| u32::from_le_bytes(*bytes));
+                // One whole DW (PCIe Base spec 6.1.4); nothing else there means anything.
+                let ([a, b, c, d], 0xf) = (&write.data[..], write.first_be) else {
+                    return self.drop_write(Dropped::NoInterruptMessage);
+                };
                 let request = InterruptRequest {
                     requester: write.requester,
                     address: write.address,
-                    data,
+                    data: u32::from_le_bytes([*a, *b, *c, *d]),
                 };
                 self.0
                     .trace
                     .record(at - latency, Source::Rtl, Kind::InterruptSent(request));
-                self.executor()
-                    .spawn("interrupt", self.clone().interrupt(request));
+                self.interrupt(request);
             }
-            Body::MemWrite(write) => {
-                for (address, bytes) in write.runs() {
-                    self.memory().store(address, bytes);
-                }
-            }
+            Body::MemWrite(write) => self.write_memory(write),
             Body::MemRead(read) => self.complete_read(&tlp, read),
             Body::Completion(completion) => self.completed(completion),
             // A device's requests for configuration space and its messages have nothing to reach here.
@@ -47,13 +44,30 @@ impl Machine {
         }
     }
 
+    fn write_memory(&self, write: &MemWrite) {
+        if !self.is_memory(write.address, write.data.len() as u64) {
+            return self.drop_write(Dropped::NoMemory);
+        }
+        for (address, bytes) in write.runs() {
+            self.with_checker(|checker| checker.about_to_store(address, bytes, None, self.now()));
+            self.memory().store(address, bytes);
+        }
+    }
+
+    /// Posted requests have no completion to say so.
+    fn drop_write(&self, why: Dropped) {
+        self.record(Source::Link, Kind::Dropped(why));
+    }
+
+    fn is_memory(&self, address: u64, len: u64) -> bool {
+        address
+            .checked_add(len)
+            .is_some_and(|end| end <= self.memory().end())
+    }
+
     fn complete_read(&self, tlp: &Tlp, read: &MemRead) {
         let len = u64::from(read.length) * 4;
-        if read
-            .address
-            .checked_add(len)
-            .is_none_or(|end| end > self.memory().end())
-        {
+        if !self.is_memory(read.address, len) {
             return self.complete_with(tlp, CompletionStatus::UnsupportedRequest, &[]);
         }
         let bytes: Vec<u8> = (0..len / 4)
@@ -82,9 +96,37 @@ impl Machine {
         }
     }
 
-    /// Takes an interrupt message through the IOMMU to its end.
-    async fn interrupt(self, request: InterruptRequest) {
-        let timing = self.timing().clone();
+    /// Takes an interrupt message to its end. Those of one requester ID stay in order, as posted requests do (PCIe Base
+    /// spec 2.4.1); those of different IDs may pass each other, as with ID-based ordering.
+    fn interrupt(&self, request: InterruptRequest) {
+        let id = request.requester;
+        let mut waiting = self.0.interrupts.borrow_mut();
+        if let Some(queue) = waiting.get_mut(&id) {
+            return queue.push_back(request);
+        }
+        waiting.insert(id, [request].into());
+        let machine = self.clone();
+        self.executor().spawn(format!("interrupts of {id}"), async move {
+            while let Some(request) = machine.next_interrupt(id) {
+                let (answer, freshness) = machine.remap(request).await;
+                machine
+                    .executor()
+                    .spawn("interrupt", machine.clone().finish(answer, freshness));
+            }
+        });
+    }
+
+    fn next_interrupt(&self, id: RequesterId) -> Option<InterruptRequest> {
+        let mut waiting = self.0.interrupts.borrow_mut();
+        let next = waiting.get_mut(&id).and_then(|queue| queue.pop_front());
+        if next.is_none() {
+            waiting.remove(&id);
+        }
+        next
+    }
+
+    /// Takes an interrupt message through the IOMMU.
+    async fn remap(&self, request: InterruptRequest) -> (Answer, Option<Freshness>) {
         let sample = || {
             self.with_checker(|checker| checker.sample(self.now()))
                 .unwrap_or_default()
@@ -97,7 +139,7 @@ impl Machine {
                 Response::Answer(answer) => break answer,
                 Response::Fill(token) => {
                     samples.push((token.address(), sampled));
-                    self.executor().sleep(timing.iommu_memory_read).await;
+                    self.executor().sleep(self.timing().iommu_memory_read).await;
                     sampled = sample();
                     response = self.iommu().complete(token);
                     self.run_iommu();
@@ -108,14 +150,24 @@ impl Machine {
         self.record(Source::Iommu, Kind::Answered { answer, freshness });
         self.run_iommu();
         if samples.is_empty() {
-            self.executor().sleep(timing.iommu_hit).await;
+            self.executor().sleep(self.timing().iommu_hit).await;
         }
-        self.executor().sleep(timing.apic).await;
+        (answer, freshness)
+    }
+
+    /// From the IOMMU to where it ends.
+    async fn finish(self, answer: Answer, freshness: Option<Freshness>) {
+        if !matches!(answer.outcome, Outcome::Blocked { .. }) {
+            self.executor().sleep(self.timing().apic).await;
+        }
         let ending = self.deliver(&answer);
         self.with_checker(|checker| checker.ended(&answer, freshness, ending));
         self.record(
             ending.place().map_or(Source::Iommu, |(cpu, _)| Source::Cpu(cpu)),
-            Kind::Ended { request, ending },
+            Kind::Ended {
+                request: answer.request,
+                ending,
+            },
         );
         self.0.ended.set(self.0.ended.get() + 1);
         self.0.ending.notify();

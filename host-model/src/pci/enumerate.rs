@@ -85,13 +85,15 @@ async fn assign_bar0(cpu: &Cpu, id: RequesterId, window: u64) -> Result<(u64, u6
     const WIDE: u32 = 4;
     let kind = cpu.config_read(id, config::BAR0).await;
     cpu.config_write(id, config::BAR0, u32::MAX).await;
-    let mut bar = u64::from(cpu.config_read(id, config::BAR0).await) | 0xffff_ffff_0000_0000;
+    let mut bar = u64::from(cpu.config_read(id, config::BAR0).await);
+    let mut high = u32::MAX;
     if kind & WIDE != 0 {
         cpu.config_write(id, config::BAR0 + 4, u32::MAX).await;
-        bar = bar & 0xffff_ffff | u64::from(cpu.config_read(id, config::BAR0 + 4).await) << 32;
+        high = cpu.config_read(id, config::BAR0 + 4).await;
+        bar |= u64::from(high) << 32;
     }
-    let bytes = (bar & !KIND).wrapping_neg();
-    if kind & IO != 0 || !bytes.is_power_of_two() {
+    let bytes = (bar & !KIND | u64::from(high) << 32).wrapping_neg();
+    if kind & IO != 0 || bar & !KIND == 0 || !bytes.is_power_of_two() {
         return Err(EnumerateError::Bar0 { id, bar });
     }
     let address = window.next_multiple_of(bytes);
@@ -148,6 +150,102 @@ async fn switchtec_aliases(cpu: &Cpu, function: &mut Function, bar0: u64) {
                 .mmio_read(bar0 + switchtec::table_entry(partition, index), 4)
                 .await;
             function.dma_aliases.insert((entry >> 1) as u8);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Machine, MachineConfig};
+    use crate::scripted::ScriptedDevice;
+
+    const ID: RequesterId = RequesterId::new(0x41, 0, 0);
+    const WINDOW: u64 = 0xe000_0000;
+    /// BARs of 128 KiB: the bits that can be written.
+    const SIZE: u32 = 0xfffe_0000;
+
+    /// A PLX NTB with a 64-bit BAR0 and an MSI-X capability at 0x50 behind another at 0x40.
+    fn ntb() -> ScriptedDevice {
+        ScriptedDevice::default()
+            .config(config::ID, 0x87b0_10b5, 0)
+            .config(config::COMMAND, 0, 0xffff)
+            .config(config::CLASS, 0x0680_0001, 0)
+            .config(config::BAR0, 0xc, SIZE)
+            .config(config::BAR0 + 4, 0, u32::MAX)
+            .config(config::CAPABILITIES, 0x40, 0)
+            .config(0x40, 0x5005, 0)
+            .config(0x50, 0x003f_0011, 0xc000_0000)
+            .config(0x54, 0x2000, 0)
+    }
+
+    fn find(device: ScriptedDevice) -> Result<Found, EnumerateError> {
+        let machine = Machine::new(MachineConfig::new(ID), Box::new(device)).expect("memory");
+        machine
+            .run(|cpu| async move { enumerate(&cpu, ID, WINDOW + 0x1000).await })
+            .expect("nothing stalls")
+    }
+
+    #[test]
+    fn a_function_is_found_with_its_bar_aligned_and_its_msix_table_in_it() {
+        let found = find(ntb()).expect("found");
+        assert_eq!((found.bar0, found.bar0_bytes), (WINDOW + 0x2_0000, 0x2_0000));
+        let msix = MsixDevice {
+            id: ID,
+            capability: 0x50,
+            vectors: 64,
+            table: WINDOW + 0x2_2000,
+        };
+        assert_eq!(found.msix, msix);
+        assert_eq!(found.function.dma_aliases.iter().count(), 256);
+    }
+
+    #[test]
+    fn a_32_bit_bar_is_sized_by_its_own_bits() {
+        let found = find(ntb().config(config::BAR0, 0, SIZE).config(config::BAR0 + 4, 0, 0));
+        assert_eq!(found.map(|f| f.bar0_bytes), Ok(0x2_0000));
+    }
+
+    #[test]
+    fn function_1_quirk_adds_function_1() {
+        let found = find(ntb().config(config::ID, 0x9123_1b4b, 0)).expect("found");
+        assert_eq!(found.function.dma_aliases.iter().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn the_switchtec_table_is_read_where_linux_reads_it() {
+        let bar = WINDOW + 0x2_0000;
+        let device = ntb()
+            .config(config::ID, 0x8536_11f8, 0)
+            // Own partition 0, partitions 0 and 1 in the map; what Linux takes for the map's high half.
+            .registers(bar + 0x1_0000, &[0, 0, 0, 0, 3, 0, 0, 0])
+            .registers(bar + 0x1_0024, &[0; 4])
+            .registers(bar + 0x1_601c, &[3, 0, 0, 0]);
+        // Enabled, not enabled, and never written.
+        let device = device.registers(bar + 0x1_6400, &[0x81, 0, 0, 0, 0x82, 0, 0, 0, 0, 0, 0, 0]);
+        let found = find(device).expect("found");
+        assert_eq!(
+            found.function.dma_aliases.iter().collect::<Vec<_>>(),
+            [0x00, 0x40, 0x41]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(find(ScriptedDevice::default()), Err(EnumerateError::Absent(ID)));
+        let bars = [
+            // I/O, not implemented, and not implemented with 64 bits.
+            ntb().config(config::BAR0, 1, SIZE),
+            ntb().config(config::BAR0, 0, 0),
+            ntb().config(config::BAR0, 4, 0).config(config::BAR0 + 4, 0, 0),
+        ];
+        for device in bars {
+            assert!(matches!(find(device), Err(EnumerateError::Bar0 { id: ID, .. })));
+        }
+        // A list with a loop, a table in another BAR.
+        let no_msix = [ntb().config(0x40, 0x4005, 0), ntb().config(0x54, 0x2002, 0)];
+        for device in no_msix {
+            assert_eq!(find(device), Err(EnumerateError::NoMsix(ID)));
         }
     }
 }

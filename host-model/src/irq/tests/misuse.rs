@@ -1,0 +1,77 @@
+use super::*;
+
+#[test]
+fn free_irq_waits_for_a_running_handler() {
+    let handled = setup(Profile::LINUX_7_2, &[]).run(|cpu, driver, device| async move {
+        let (rig, irqs) = Rig::bound(cpu, driver, device, 1).await;
+        rig.interrupt(NTB, 0).await;
+        // The handler has begun, and takes 10 us.
+        rig.cpu.udelay(1).await;
+        assert_eq!(rig.handled.get(), 0);
+        let start = rig.cpu.machine().now();
+        rig.core
+            .free_irq(&rig.cpu, &MSIX, irqs[0])
+            .await
+            .expect("free_irq");
+        assert!(rig.cpu.machine().now() - start > SimTime::from_us(8));
+        rig.handled.get()
+    });
+    assert_eq!(handled, 1);
+}
+
+#[test]
+fn a_failed_allocation_gives_back_what_it_had() {
+    let (refused, left) = setup(Profile::LINUX_7_2, &[]).run(|cpu, driver, device| async move {
+        let rig = Rig::probed(cpu, driver.clone(), device).await;
+        let target = crate::driver::Target {
+            apic_id: 0,
+            vector: 0xef,
+        };
+        let mut taken = Vec::new();
+        for _ in 0..511 {
+            taken.push(driver.allocate(&rig.cpu, NTB, target).await.expect("room").0);
+        }
+        let refused = rig.core.allocate_vectors(&rig.cpu, &MSIX, 2).await;
+        (
+            refused,
+            driver
+                .allocate(&rig.cpu, NTB, target)
+                .await
+                .map(|(entry, _)| entry.index),
+        )
+    });
+    assert_eq!(refused, Err(IrqError::Driver(DriverError::NoSpace(NTB))));
+    assert_eq!(left, Ok(511));
+}
+
+#[test]
+fn misuse_is_refused_by_name() {
+    let (irq, results) = setup(Profile::LINUX_7_2, &[]).run(|cpu, driver, device| async move {
+        let rig = Rig::probed(cpu, driver, device).await;
+        let too_many = rig.core.allocate_vectors(&rig.cpu, &MSIX, 3).await.map(|_| ());
+        let irqs = rig.core.allocate_vectors(&rig.cpu, &MSIX, 1).await.expect("room");
+        let moved = rig.core.set_affinity(&rig.cpu, irqs[0], 2).await;
+        let freed = rig.core.free_irq(&rig.cpu, &MSIX, irqs[0]).await;
+        rig.request(irqs[0]).await.expect("request");
+        let twice = rig.request(irqs[0]).await;
+        let in_use = rig.core.free_vectors(&rig.cpu, &MSIX, &irqs).await;
+        let nowhere = rig.core.set_affinity(&rig.cpu, irqs[0], 9).await;
+        let unknown = rig.core.set_affinity(&rig.cpu, Irq(7), 2).await;
+        (irqs[0], [too_many, moved, freed, twice, in_use, nowhere, unknown])
+    });
+    let too_many = IrqError::TooManyVectors {
+        device: NTB,
+        want: 3,
+        have: 2,
+    };
+    let expected = [
+        too_many,
+        IrqError::NotRequested(irq),
+        IrqError::NotRequested(irq),
+        IrqError::Requested(irq),
+        IrqError::Requested(irq),
+        IrqError::NoVector(9),
+        IrqError::NoSuchIrq(Irq(7)),
+    ];
+    assert_eq!(results, expected.map(Err));
+}

@@ -1,0 +1,123 @@
+//! The driver model in a machine with a scripted device. The command sequences are those that the kernels' own object
+//! code emitted, in a short notation: `D240` is INVALIDATE_DEVTAB_ENTRY of 02:08.0, `R240` INVALIDATE_INTERRUPT_TABLE,
+//! `P1` INVALIDATE_IOMMU_PAGES of domain 1, `ALL` INVALIDATE_IOMMU_ALL, `W` COMPLETION_WAIT.
+
+mod faults;
+mod queue;
+mod sequences;
+mod start_up;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+
+use sim_bridge::RequesterId;
+
+use super::*;
+use crate::iommu::Config;
+use crate::iommu::spec::features::Efr;
+use crate::machine::{Machine, MachineConfig};
+use crate::pci::{BridgeKind, Function};
+use crate::scripted::ScriptedDevice;
+use crate::trace::Event;
+
+/// The function on the link.
+pub(crate) const NTB: RequesterId = RequesterId(0x200);
+
+/// IVHD type 0x11 with EFR = IA, GA.
+pub(crate) fn ivhd_11() -> Ivhd {
+    Ivhd::Type11(Efr::new().with_ia_sup(true).with_ga_sup(true))
+}
+
+/// A machine to be.
+pub(crate) struct Setup {
+    pub(crate) profile: Profile,
+    pub(crate) options: Options,
+    pub(crate) ivrs: Ivrs,
+    pub(crate) tree: PciTree,
+    pub(crate) iommu: Config,
+    pub(crate) seed: u64,
+    pub(crate) device: ScriptedDevice,
+}
+
+impl Setup {
+    /// 02:00.0 under a root port, with aliases at these device/function numbers.
+    pub(crate) fn new(profile: Profile, aliases: &[u8]) -> Self {
+        let mut tree = PciTree::default();
+        let port = Function::bridge(RequesterId::new(0, 1, 1), BridgeKind::PciePort, 2, 3);
+        tree.add(port).expect("fits");
+        let mut ntb = Function::endpoint(NTB, (0, 0), 0);
+        aliases.iter().for_each(|&devfn| ntb.dma_aliases.insert(devfn));
+        tree.add(ntb).expect("fits");
+        Self {
+            profile,
+            options: Options::default(),
+            ivrs: Ivrs {
+                ivhd: ivhd_11(),
+                last_bdf: RequesterId(0x3ff),
+                aliases: Default::default(),
+            },
+            tree,
+            iommu: Config::default(),
+            seed: 0,
+            device: ScriptedDevice::default(),
+        }
+    }
+
+    pub(crate) fn add(mut self, function: Function) -> Self {
+        self.tree.add(function).expect("fits");
+        self
+    }
+
+    /// Runs `main` on CPU 0, with nothing enabled yet.
+    pub(crate) fn run<T: 'static, F>(self, main: impl FnOnce(Cpu, Rc<LinuxDriver>, ScriptedDevice) -> F) -> T
+    where
+        F: Future<Output = T> + 'static,
+    {
+        let config = MachineConfig {
+            iommu: self.iommu,
+            seed: self.seed,
+            ..MachineConfig::new(NTB)
+        };
+        let machine = Machine::new(config, Box::new(self.device.clone())).expect("memory");
+        let tree = Rc::new(RefCell::new(self.tree));
+        let driver = LinuxDriver::new(self.profile, self.options, self.ivrs, tree, machine.memory());
+        let driver = Rc::new(driver.expect("memory"));
+        machine
+            .run(|cpu| main(cpu, driver, self.device))
+            .expect("nothing stalls")
+    }
+}
+
+/// Enables the IOMMU with no device, and forgets how.
+pub(crate) async fn start(cpu: &Cpu, driver: &LinuxDriver) {
+    driver.enable(cpu).await.expect("enable");
+    driver.take_devices(cpu, &[]).await.expect("take_devices");
+    cpu.machine().trace().take();
+}
+
+/// A call's command sequence.
+pub(crate) async fn commands_of<T>(
+    cpu: &Cpu,
+    call: impl Future<Output = Result<T, DriverError>>,
+) -> (T, String) {
+    cpu.machine().trace().take();
+    let value = call.await.expect("the call succeeds");
+    (value, notation(&cpu.machine().trace().take()))
+}
+
+/// What the IOMMU executed.
+pub(crate) fn notation(events: &[Event]) -> String {
+    let commands: Vec<String> = events.iter().filter_map(Event::executed).map(short).collect();
+    commands.join(" ")
+}
+
+pub(crate) fn short(command: Command) -> String {
+    match command {
+        Command::InvalidateDevtabEntry(id) => format!("D{:x}", id.0),
+        Command::InvalidateInterruptTable(id) => format!("R{:x}", id.0),
+        Command::InvalidateIommuPages { domain, .. } => format!("P{domain:x}"),
+        Command::InvalidateIommuAll => "ALL".to_owned(),
+        Command::CompletionWait { .. } => "W".to_owned(),
+    }
+}
