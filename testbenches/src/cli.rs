@@ -1,5 +1,6 @@
 //! The `ntb-cosim` command.
 
+use std::env;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -11,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use host_model::checker::Verdict;
 use host_model::linux::Profile;
 
-use crate::device::{self, DeviceOptions, LinkKind};
+use crate::device::{self, DeviceOptions, ERROR, LinkKind};
 use crate::report::json::{EventJson, RunJson};
 use crate::report::text;
 use crate::run::{IrteFormat, SimulationError, Spec, run};
@@ -59,7 +60,7 @@ struct RunArgs {
     #[arg(long, value_name = "T", value_delimiter = ',', value_parser = topology)]
     aliases: Vec<Topology>,
     /// Fixes the order of what is simultaneous
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0")]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0", allow_negative_numbers = true, value_parser = seed)]
     seed: Vec<u64>,
     /// Bits of a remapping entry
     #[arg(long, value_name = "BITS", default_value = "128", value_parser = PossibleValuesParser::new(["32", "128"]))]
@@ -73,7 +74,7 @@ struct RunArgs {
     /// Write the RTL's waves to FILE, in FST (one run only)
     #[arg(long, value_name = "FILE")]
     waves: Option<PathBuf>,
-    /// The device is a process, a thread, or opens the link at a path (one run only): process, thread, or a path with a /
+    /// Where the device runs: process, thread, or a path with a /, at which you start `device` (one run only)
     #[arg(long, value_name = "LINK", default_value = "process", value_parser = link)]
     link: LinkKind,
     /// Evaluate every clock cycle, also while the RTL is idle
@@ -137,7 +138,7 @@ pub fn main() -> ExitCode {
 
 fn complain(message: impl Display) {
     // Where standard error can't be written, the exit status has to do.
-    let _ = writeln!(anstream::stderr(), "error: {message}");
+    let _ = writeln!(anstream::stderr(), "{ERROR}{message}");
 }
 
 fn list() -> Result<u8, Stop> {
@@ -175,9 +176,8 @@ fn run_all(args: &RunArgs) -> Result<u8, Stop> {
         ("--link PATH", matches!(args.link, LinkKind::Path(_))),
     ] {
         if given && !single {
-            let wanted = "name one scenario, --kernel, --aliases and seed";
             return Err(Stop::Input(format!(
-                "{flag} is for one run, this is {}: {wanted}",
+                "{flag} is for one run, and these are {}: name one scenario, one --kernel, one --aliases, one --seed",
                 specs.len()
             )));
         }
@@ -186,53 +186,88 @@ fn run_all(args: &RunArgs) -> Result<u8, Stop> {
         device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
     }
     let mut trace = args.trace.as_deref().map(open_trace).transpose()?;
-    let mut json = Vec::new();
-    let mut verdicts = Vec::new();
-    for (n, spec) in specs.iter().enumerate() {
-        let name = run_name(spec);
-        progress(&format!("[{}/{}] {name}", n + 1, specs.len()));
-        let options = DeviceOptions {
-            topology: spec.topology,
-            every_cycle: args.every_cycle,
-            waves: args.waves.clone(),
-        };
-        let result = run(spec, &args.link, &options);
-        progress("");
-        let outcome =
-            result.map_err(|error: SimulationError| Stop::Simulation(format!("{name}: {error}")))?;
-        if let Some((path, file)) = &mut trace {
-            for event in &outcome.events {
-                serde_json::to_writer(&mut *file, &EventJson::new(&name, event))
-                    .map_err(io::Error::from)
-                    .and_then(|()| file.write_all(b"\n"))
-                    .map_err(|error| cannot_write(path, &error))?;
-            }
-        }
-        verdicts.push((outcome.verdict, outcome.is_expected()));
-        match args.format {
-            Format::Json => json.push(RunJson::new(spec, &outcome)),
-            Format::Text => emit(&text::run(spec, &outcome, text::width()))?,
-        }
-    }
+    let mut results = Results::default();
+    let ran = results.run_each(args, &specs, trace.as_mut());
     if let Some((path, mut file)) = trace {
         file.flush().map_err(|error| cannot_write(&path, &error))?;
     }
-    finish(args.format, &json, &verdicts)
+    // A run that fails does not take the results of those before it.
+    if ran.is_ok() || !results.verdicts.is_empty() {
+        emit(&results.text(args.format)?)?;
+    }
+    ran.map(|()| results.status())
 }
 
-fn finish(format: Format, json: &[RunJson], verdicts: &[(Verdict, bool)]) -> Result<u8, Stop> {
-    match format {
-        Format::Json => {
-            let text = serde_json::to_string_pretty(json).map_err(|error| Stop::Output(error.into()))?;
-            emit(&(text + "\n"))?;
+/// Results to come, and those of the runs so far.
+#[derive(Default)]
+struct Results {
+    json: Vec<RunJson>,
+    verdicts: Vec<(Verdict, bool)>,
+}
+
+impl Results {
+    fn run_each(
+        &mut self,
+        args: &RunArgs,
+        specs: &[Spec],
+        mut trace: Option<&mut (PathBuf, BufWriter<File>)>,
+    ) -> Result<(), Stop> {
+        for (n, spec) in specs.iter().enumerate() {
+            let name = run_name(spec);
+            let wants = match &args.link {
+                LinkKind::Path(path) => {
+                    format!(
+                        ", with `ntb-cosim device --link {} --aliases {}`",
+                        path.display(),
+                        spec.topology
+                    )
+                }
+                LinkKind::Process(_) | LinkKind::Thread => String::new(),
+            };
+            progress(&format!("[{}/{}] {name}{wants}", n + 1, specs.len()));
+            let options = DeviceOptions {
+                topology: spec.topology,
+                every_cycle: args.every_cycle,
+                waves: args.waves.clone(),
+            };
+            let result = run(spec, &args.link, &options);
+            progress("");
+            let outcome =
+                result.map_err(|error: SimulationError| Stop::Simulation(format!("{name}: {error}")))?;
+            if let Some((path, file)) = trace.as_deref_mut() {
+                for event in &outcome.events {
+                    serde_json::to_writer(&mut *file, &EventJson::new(&name, event))
+                        .map_err(io::Error::from)
+                        .and_then(|()| file.write_all(b"\n"))
+                        .map_err(|error| cannot_write(path, &error))?;
+                }
+            }
+            self.verdicts.push((outcome.verdict, outcome.is_expected()));
+            match args.format {
+                Format::Json => self.json.push(RunJson::new(spec, &outcome)),
+                Format::Text => emit(&text::run(spec, &outcome, text::width()))?,
+            }
         }
-        Format::Text => emit(&text::summary(verdicts))?,
+        Ok(())
     }
-    Ok(if verdicts.iter().all(|(_, expected)| *expected) {
-        AS_EXPECTED
-    } else {
-        NOT_AS_EXPECTED
-    })
+
+    /// What ends the output.
+    fn text(&self, format: Format) -> Result<String, Stop> {
+        match format {
+            Format::Json => serde_json::to_string_pretty(&self.json)
+                .map(|text| text + "\n")
+                .map_err(|error| Stop::Output(error.into())),
+            Format::Text => Ok(text::summary(&self.verdicts)),
+        }
+    }
+
+    fn status(&self) -> u8 {
+        if self.verdicts.iter().all(|(_, expected)| *expected) {
+            AS_EXPECTED
+        } else {
+            NOT_AS_EXPECTED
+        }
+    }
 }
 
 /// Scenario by scenario, kernel by kernel, topology by topology. A name given twice runs once.
@@ -243,16 +278,11 @@ fn specs(args: &RunArgs) -> Vec<Spec> {
         IrteFormat::Bits128
     };
     let chosen = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
-    let mut topologies: Vec<Topology> = Vec::new();
-    for &topology in if args.aliases.is_empty() {
-        &Topology::DEFAULT
-    } else {
-        args.aliases.as_slice()
-    } {
-        if !topologies.contains(&topology) {
-            topologies.push(topology);
-        }
-    }
+    let topologies = match args.aliases.as_slice() {
+        [] => Topology::DEFAULT.into(),
+        named => once_each(named),
+    };
+    let seeds = once_each(&args.seed);
     let mut specs = Vec::new();
     for scenario in Scenario::ALL
         .into_iter()
@@ -260,7 +290,7 @@ fn specs(args: &RunArgs) -> Vec<Spec> {
     {
         for profile in Profile::ALL.into_iter().filter(|p| chosen(&args.kernel, p.name)) {
             for &topology in &topologies {
-                specs.extend(args.seed.iter().map(|&seed| Spec {
+                specs.extend(seeds.iter().map(|&seed| Spec {
                     scenario,
                     profile,
                     topology,
@@ -273,8 +303,24 @@ fn specs(args: &RunArgs) -> Vec<Spec> {
     specs
 }
 
+/// In the order of their first mention.
+fn once_each<T: Copy + PartialEq>(named: &[T]) -> Vec<T> {
+    let mut once = Vec::new();
+    for &value in named {
+        if !once.contains(&value) {
+            once.push(value);
+        }
+    }
+    once
+}
+
+/// The default seed is not told.
 fn run_name(spec: &Spec) -> String {
-    format!("{} {} {}", spec.scenario.name, spec.profile, spec.topology)
+    let name = format!("{} {} {}", spec.scenario.name, spec.profile, spec.topology);
+    match spec.seed {
+        0 => name,
+        seed => format!("{name} seed {seed}"),
+    }
 }
 
 fn run_device(args: DeviceArgs) -> Result<u8, Stop> {
@@ -292,9 +338,10 @@ fn run_device(args: DeviceArgs) -> Result<u8, Stop> {
         every_cycle,
         waves,
     };
-    device::open(&link)
-        .and_then(|port| device::run(port, &options))
-        .map_err(|error| Stop::Simulation(format!("device: {error}")))?;
+    progress(&format!("{aliases}, for a host at {}", link.display()));
+    let result = device::open(&link).and_then(|port| device::run(port, &options));
+    progress("");
+    result.map_err(|error| Stop::Simulation(error.to_string()))?;
     Ok(AS_EXPECTED)
 }
 
@@ -324,7 +371,9 @@ fn progress(text: &str) {
 
 fn link(text: &str) -> Result<LinkKind, String> {
     match text {
-        "process" => Ok(LinkKind::Process),
+        "process" => env::current_exe()
+            .map(LinkKind::Process)
+            .map_err(|error| format!("can't find this program for the device process: {error}")),
         "thread" => Ok(LinkKind::Thread),
         path if path.contains('/') => Ok(LinkKind::Path(path.into())),
         other => Err(format!(
@@ -333,17 +382,49 @@ fn link(text: &str) -> Result<LinkKind, String> {
     }
 }
 
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("a seed is a number from 0 to {}", u64::MAX))
+}
+
 fn topology(text: &str) -> Result<Topology, String> {
     text.parse().map_err(|error: ParseTopologyError| {
-        let names: Vec<String> = Topology::DEFAULT.iter().map(ToString::to_string).collect();
-        let near = |name: &&String| strsim::jaro(text, name) > 0.7;
+        if let ParseTopologyError::Entries(_) = error {
+            return error.to_string();
+        }
+        let likeness = |name: &str| strsim::jaro(text, name);
+        let names = Topology::DEFAULT.map(|topology| topology.to_string());
         let nearest = names
             .iter()
-            .filter(near)
-            .max_by(|a, b| strsim::jaro(text, a).total_cmp(&strsim::jaro(text, b)));
+            .filter(|name| likeness(name) > 0.7)
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         match nearest {
             Some(name) => format!("{error}; did you mean `{name}`?"),
-            None => format!("{error}; there are {}", names.join(", ")),
+            None => format!("{error}; possible are {}", names.join(", ")),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use host_model::checker::FindingKind;
+
+    use super::*;
+
+    #[test]
+    fn one_unexpected_verdict_makes_the_status_1() {
+        let stale = (Verdict::Bad(FindingKind::Stale), true);
+        let mut results = Results {
+            verdicts: vec![(Verdict::Coherent, true), stale],
+            ..Results::default()
+        };
+        assert_eq!(results.status(), AS_EXPECTED);
+        results.verdicts.push((Verdict::Coherent, false));
+        assert_eq!(results.status(), NOT_AS_EXPECTED);
+        assert!(
+            results
+                .text(Format::Text)
+                .is_ok_and(|text| text.contains("1 not as expected"))
+        );
+    }
 }

@@ -1,11 +1,11 @@
 //! The device's side of a run: a process, a thread, or somebody else's process.
 
-use std::env;
 use std::fs;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 
 use ntb_rtl::device::{DeviceConfig, DeviceError, Summary};
@@ -17,8 +17,8 @@ use crate::topology::Topology;
 /// How host and device are joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkKind {
-    /// The device is a process of its own, started for the run.
-    Process,
+    /// The device is a process of its own, started for the run: this program as `ntb-cosim device`.
+    Process(PathBuf),
     /// The device is a thread of this process.
     Thread,
     /// A device that somebody else starts opens the link at this path.
@@ -41,10 +41,23 @@ pub struct DeviceOptions {
 pub enum DeviceRunError {
     /// No process.
     #[error("can't start the device process: {0}")]
-    Start(std::io::Error),
-    /// The process ended otherwise than in order.
-    #[error("the device process ended with {0}")]
-    Exit(ExitStatus),
+    Start(io::Error),
+    /// The process was killed, or said nothing of why it failed.
+    #[error("the device process died: {0}")]
+    Died(ExitStatus),
+    /// The process failed, and this is what it said.
+    #[error("the device process failed: {0}")]
+    Failed(String),
+    /// Nobody opened the link in time.
+    #[error("{source}; start the device with `ntb-cosim device --link {} --aliases {topology}`", path.display())]
+    NotStarted {
+        /// The link.
+        path: PathBuf,
+        /// Which NTB.
+        topology: Topology,
+        /// How long it took.
+        source: LinkError,
+    },
     /// The thread panicked.
     #[error("the device thread panicked")]
     Panic,
@@ -58,6 +71,9 @@ pub enum DeviceRunError {
     #[error(transparent)]
     Device(#[from] DeviceError),
 }
+
+/// What the command's own complaints begin with.
+pub(crate) const ERROR: &str = "error: ";
 
 /// `--link` of the device process: the link is handed over on standard input.
 pub const LINK_ON_STDIN: &str = "-";
@@ -73,13 +89,33 @@ pub enum Device {
 }
 
 /// A process that does not outlive this value.
-pub struct DeviceProcess(Child);
+pub struct DeviceProcess {
+    child: Child,
+    /// Reads what it writes to standard error, so that a failure is told once, by the host.
+    said: Option<JoinHandle<String>>,
+}
 
 impl DeviceProcess {
+    fn start(program: &Path, options: &DeviceOptions, stdin: OwnedFd) -> io::Result<Self> {
+        let mut child = spawn(program, options, stdin)?;
+        let said = child.stderr.take().map(|err| thread::spawn(|| read(err)));
+        Ok(Self { child, said })
+    }
+
     fn wait(&mut self) -> Result<(), DeviceRunError> {
-        match self.0.wait().map_err(DeviceRunError::Start)? {
-            status if status.success() => Ok(()),
-            status => Err(DeviceRunError::Exit(status)),
+        let status = self.child.wait().map_err(DeviceRunError::Start)?;
+        let said = self.said.take().and_then(|reader| reader.join().ok());
+        let said = said.unwrap_or_default();
+        if status.success() {
+            // Where standard error can't be written, nobody reads it.
+            let _ = io::stderr().write_all(said.as_bytes());
+            return Ok(());
+        }
+        let said = said.trim();
+        match said.strip_prefix(ERROR).unwrap_or(said) {
+            "" => Err(DeviceRunError::Died(status)),
+            said if status.code().is_none() => Err(DeviceRunError::Failed(format!("{said} ({status})"))),
+            said => Err(DeviceRunError::Failed(said.to_owned())),
         }
     }
 }
@@ -87,9 +123,16 @@ impl DeviceProcess {
 impl Drop for DeviceProcess {
     fn drop(&mut self) {
         // It may have ended already, which is as good.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
+}
+
+fn read(mut err: ChildStderr) -> String {
+    let mut said = Vec::new();
+    // What came before the failure is all that there is.
+    let _ = err.read_to_end(&mut said);
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 impl Device {
@@ -100,10 +143,17 @@ impl Device {
     pub fn start(kind: &LinkKind, options: &DeviceOptions) -> Result<(Self, Port), DeviceRunError> {
         let host = LinkConfig::new("host");
         match kind {
-            LinkKind::Process => {
+            LinkKind::Process(program) => {
                 let (ours, theirs) = UnixStream::pair().map_err(DeviceRunError::Start)?;
-                let process = DeviceProcess(spawn(options, theirs.into()).map_err(DeviceRunError::Start)?);
-                let port = Port::offer(&ours, &host)?;
+                let mut process =
+                    DeviceProcess::start(program, options, theirs.into()).map_err(DeviceRunError::Start)?;
+                let port = Port::offer(&ours, &host).or_else(|error| {
+                    if matches!(error, LinkError::PeerDied { .. }) {
+                        // Its own words say why.
+                        process.wait()?;
+                    }
+                    Err(DeviceRunError::Link(error))
+                })?;
                 Ok((Self::Process(process), port))
             }
             LinkKind::Thread => {
@@ -111,7 +161,17 @@ impl Device {
                 let options = options.clone();
                 Ok((Self::Thread(thread::spawn(move || run(far, &options))), port))
             }
-            LinkKind::Path(path) => Ok((Self::Elsewhere, Port::create(path, &host)?)),
+            LinkKind::Path(path) => {
+                let port = Port::create(path, &host).map_err(|error| match error {
+                    LinkError::TimedOut { .. } => DeviceRunError::NotStarted {
+                        path: path.clone(),
+                        topology: options.topology,
+                        source: error,
+                    },
+                    error => error.into(),
+                })?;
+                Ok((Self::Elsewhere, port))
+            }
         }
     }
 
@@ -128,8 +188,8 @@ impl Device {
     }
 }
 
-fn spawn(options: &DeviceOptions, stdin: OwnedFd) -> std::io::Result<Child> {
-    let mut command = Command::new(env::current_exe()?);
+fn spawn(program: &Path, options: &DeviceOptions, stdin: OwnedFd) -> io::Result<Child> {
+    let mut command = Command::new(program);
     command
         .args(["device", "--link", LINK_ON_STDIN, "--aliases"])
         .arg(options.topology.to_string());
@@ -139,7 +199,11 @@ fn spawn(options: &DeviceOptions, stdin: OwnedFd) -> std::io::Result<Child> {
     if let Some(waves) = &options.waves {
         command.arg("--waves").arg(waves);
     }
-    command.stdin(Stdio::from(stdin)).stdout(Stdio::null()).spawn()
+    command
+        .stdin(Stdio::from(stdin))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
 }
 
 /// Opens the device's end of the link at `path`, or on standard input.
@@ -151,7 +215,7 @@ pub fn open(path: &Path) -> Result<Port, DeviceRunError> {
     if path.as_os_str() != LINK_ON_STDIN {
         return Ok(Port::open(path, &config)?);
     }
-    let stdin = std::io::stdin()
+    let stdin = io::stdin()
         .as_fd()
         .try_clone_to_owned()
         .map_err(DeviceRunError::Start)?;
@@ -179,11 +243,14 @@ pub fn run(mut link: Port, options: &DeviceOptions) -> Result<Summary, DeviceRun
     Ok(summary)
 }
 
-/// Whether a file can be written at `path`, before a run is spent on it.
+/// Whether waves can be written at `path`, before a run is spent on them.
 ///
 /// # Errors
-/// Why not.
-pub fn check_writable(path: &Path) -> std::io::Result<()> {
+/// Why not. What is there and no regular file is refused: the writer would replace it by one.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return Err(io::Error::other("it is there and no regular file"));
+    }
     fs::OpenOptions::new()
         .create(true)
         .append(true)

@@ -38,6 +38,19 @@ pub enum ScenarioError {
     /// The NTB can't be where the topology has it.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// The device is not the NTB of the topology.
+    #[error(
+        "the device is {:04x}:{:04x} with {aliases} aliases, which is not {topology}: start it with `--aliases {topology}`",
+        vendor_device.0, vendor_device.1
+    )]
+    WrongDevice {
+        /// What it should be.
+        topology: Topology,
+        /// Its vendor ID and device ID.
+        vendor_device: (u16, u16),
+        /// How many it has on its bus.
+        aliases: usize,
+    },
     /// The NTB does not do what its registers promise.
     #[error("the NTB's {register} reads {got:#x}, expected {expected:#x}")]
     Register {
@@ -82,6 +95,13 @@ impl Rig {
     ) -> Result<Self, ScenarioError> {
         cpu.call("enable", async |cpu| driver.enable(&cpu).await).await?;
         let ntb = enumerate(&cpu, topology.ntb(), MMIO_WINDOW).await?;
+        if !topology.is_met_by(&ntb.function) {
+            return Err(ScenarioError::WrongDevice {
+                topology,
+                vendor_device: ntb.function.vendor_device,
+                aliases: ntb.function.dma_aliases.iter().count(),
+            });
+        }
         tree.borrow_mut().add(ntb.function.clone())?;
         let functions = [topology.ntb(), topology.neighbour()];
         cpu.call("take_devices", async |cpu| {

@@ -175,6 +175,16 @@ pub enum SimulationError {
     Features(#[from] UnsupportedFeature),
 }
 
+impl SimulationError {
+    /// The device went without ending the link.
+    fn is_device_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(RunError::Link(LinkError::PeerDied { .. })) | Self::Link(LinkError::PeerDied { .. })
+        )
+    }
+}
+
 /// Runs a scenario.
 ///
 /// # Errors
@@ -182,16 +192,11 @@ pub enum SimulationError {
 pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outcome, SimulationError> {
     let (device, port) = Device::start(link, device)?;
     let host = host(spec, Box::new(port));
-    // Where both sides failed, the device's own words say why the link broke.
     let summary = match (device.join(), &host) {
         (Ok(summary), _) => summary,
-        (Err(error @ (DeviceRunError::Rtl(_) | DeviceRunError::Panic)), _) | (Err(error), Ok(_)) => {
-            return Err(error.into());
-        }
-        (Err(DeviceRunError::Device(error @ ntb_rtl::device::DeviceError::Rtl { .. })), _) => {
-            return Err(DeviceRunError::Device(error).into());
-        }
-        (Err(_), Err(_)) => None,
+        // The host knows why it failed, unless it lost the device: then the device's own words say why.
+        (Err(_), Err(error)) if !error.is_device_lost() => None,
+        (Err(error), _) => return Err(error.into()),
     };
     let Finished {
         raised,

@@ -79,6 +79,16 @@ impl Topology {
         }
     }
 
+    /// Whether `ntb`, as it was found, is this topology's.
+    pub fn is_met_by(self, ntb: &Function) -> bool {
+        let rtl = self.rtl();
+        ntb.vendor_device == (rtl.vendor_id, rtl.device_id)
+            && match self {
+                Self::Switchtec(entries) => ntb.dma_aliases.iter().count() == usize::from(entries),
+                _ => true,
+            }
+    }
+
     /// How the RTL is told to send under `id`.
     pub fn rid_mode(self, id: RequesterId) -> RidMode {
         match self {

@@ -152,6 +152,7 @@ fn describe(kind: &Kind) -> String {
         }
         Kind::ToHost(tlp) => format!("to host: {tlp}"),
         Kind::ToDevice(tlp) => format!("to device: {tlp}"),
+        Kind::Dropped(why) => format!("dropped: {why:?}"),
         Kind::Answered { answer, freshness } => {
             format!(
                 "{}: {}{}",

@@ -36,8 +36,12 @@ pub fn run(spec: &Spec, outcome: &Outcome, width: usize) -> String {
         format!("{RED}NOT as expected: {}{RED:#}", outcome.expected)
     };
     let (scenario, topology) = (spec.scenario.name, spec.topology.to_string());
+    let seed = match spec.seed {
+        0 => String::new(),
+        seed => format!("seed {seed}, "),
+    };
     let mut text = format!(
-        "{scenario:16} {:5} {topology:12} {style}{:9}{style:#} {expected}  {DIM}{}{DIM:#}\n",
+        "{scenario:16} {:5} {topology:12} {style}{:9}{style:#} {expected}  {DIM}{seed}{}{DIM:#}\n",
         spec.profile,
         outcome.verdict,
         counts(&outcome.interrupts)

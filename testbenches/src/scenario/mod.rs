@@ -14,7 +14,7 @@ use host_model::linux::{IrtFlush, Profile};
 use crate::rig::{Rig, ScenarioError};
 use crate::topology::Topology;
 
-/// A scenario.
+/// A scenario: one of [`ALL`](Self::ALL), or anybody's own.
 #[derive(Clone, Copy)]
 pub struct Scenario {
     /// As users name it.
@@ -22,13 +22,13 @@ pub struct Scenario {
     /// What it does.
     pub sentence: &'static str,
     /// Does it. Each step waits until the interrupts that it raised have ended somewhere.
-    pub(crate) run: for<'a> fn(&'a Rig) -> Steps<'a>,
+    pub run: for<'a> fn(&'a Rig) -> Steps<'a>,
     /// The verdict that it should have.
-    expected: fn(Profile, Topology) -> Verdict,
+    pub expected: fn(Profile, Topology) -> Verdict,
 }
 
 /// What a scenario's function returns.
-pub(crate) type Steps<'a> = Pin<Box<dyn Future<Output = Result<(), ScenarioError>> + 'a>>;
+pub type Steps<'a> = Pin<Box<dyn Future<Output = Result<(), ScenarioError>> + 'a>>;
 
 impl Scenario {
     /// All of them.

@@ -1,0 +1,149 @@
+//! Bad usage: status 2, and one message that names what is wrong.
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
+
+use crate::command::finish;
+
+/// A run and no more.
+const ONE: [&str; 6] = ["run", "no-alias", "--kernel", "7.2", "--aliases", "none"];
+
+fn assert_refused(args: &[&str], words: &[&str]) {
+    let complaint = finish(args).complaint(2);
+    for word in words {
+        assert!(complaint.contains(word), "{args:?}: no {word:?} in {complaint:?}");
+    }
+}
+
+#[test]
+fn a_wrong_name_is_answered_with_the_nearest_one() {
+    for (wrong, near) in [
+        (&["affinity-mov"][..], "'affinity-move'"),
+        (&["free-reuse"], "'free-and-reuse'"),
+        (&["no_alias"], "'no-alias'"),
+        (&["--kernel", "6.1"], "'6.12'"),
+        (&["--kernel", "7.1"], "'7.2'"),
+        (&["--aliases", "plxx"], "`plx`"),
+        (&["--aliases", "pcibridge"], "`pci-bridge`"),
+        (&["--aliases", "func2"], "`func1`"),
+        (&["--aliases", "switchtech:4"], "`switchtec:4`"),
+        (&["--aliases", "none,fun1"], "`func1`"),
+        (&["--format", "jsn"], "'json'"),
+    ] {
+        assert_refused(
+            &[&["run"], wrong].concat(),
+            &[wrong[wrong.len() - 1].rsplit(',').next().expect("a name"), near],
+        );
+    }
+}
+
+#[test]
+fn a_name_like_no_other_is_answered_with_all_of_them() {
+    assert_refused(
+        &["run", "zzz"],
+        &[
+            "zzz",
+            "affinity-move",
+            "free-and-reuse",
+            "mask-and-pending",
+            "no-alias",
+        ],
+    );
+    assert_refused(&["run", "--kernel", "zzz"], &["zzz", "6.12", "7.2"]);
+    assert_refused(
+        &["run", "--aliases", "zzz"],
+        &["zzz", "none", "func1", "switchtec:4", "plx", "pci-bridge"],
+    );
+}
+
+#[test]
+fn an_impossible_switchtec_table_is_answered_with_the_possible_sizes() {
+    for aliases in [
+        "switchtec",
+        "switchtec:",
+        "switchtec:0",
+        "switchtec:257",
+        "switchtec:-1",
+        "switchtec:four",
+    ] {
+        assert_refused(
+            &["run", "--aliases", aliases],
+            &[aliases, "1 to 256 entries, such as switchtec:4"],
+        );
+        assert_refused(
+            &["device", "--link", "/x", "--aliases", aliases],
+            &[aliases, "1 to 256"],
+        );
+    }
+}
+
+#[test]
+fn impossible_numbers_are_answered_with_the_possible_ones() {
+    assert_refused(&["run", "--irte", "64"], &["64", "32, 128"]);
+    for seed in ["x", "-1", "18446744073709551616", ""] {
+        assert_refused(&["run", "--seed", seed], &["--seed", "0 to 18446744073709551615"]);
+    }
+}
+
+#[test]
+fn a_link_that_is_no_path_is_answered_with_the_possible_ones() {
+    assert_refused(
+        &["run", "--link", "proces"],
+        &["proces", "process, thread, or a path with a /"],
+    );
+}
+
+#[test]
+fn an_unknown_command_or_flag_is_refused() {
+    assert_refused(&["rum"], &["rum", "'run'"]);
+    assert_refused(&["run", "--kernels", "7.2"], &["--kernels", "'--kernel'"]);
+    assert_refused(&["device"], &["--link <PATH>"]);
+}
+
+#[test]
+fn what_is_for_one_run_is_refused_for_several() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    let file = file.to_str().expect("UTF-8");
+    for (flag, named) in [("--waves", "--waves"), ("--link", "--link PATH")] {
+        assert_refused(
+            &["run", "no-alias", "--aliases", "plx", flag, file],
+            &[named, "these are 2", "one --kernel"],
+        );
+        assert_refused(
+            &[&ONE[..], &["--seed", "1,2", flag, file]].concat(),
+            &[named, "these are 2", "one --seed"],
+        );
+    }
+    assert!(!fs::exists(file).expect("known"));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_before_anything_runs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (here, missing) = (directory.path(), directory.path().join("missing").join("file"));
+    for flag in ["--trace", "--waves"] {
+        for (path, why) in [(&*missing, "No such file or directory"), (here, "Is a directory")] {
+            let path = path.to_str().expect("UTF-8");
+            assert_refused(
+                &[&ONE[..], &[flag, path]].concat(),
+                &[&format!("can't write {path}: {why}")],
+            );
+        }
+    }
+}
+
+#[test]
+fn waves_replace_nothing_but_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("socket");
+    let _listener = UnixListener::bind(&socket).expect("bound");
+    let path = socket.to_str().expect("UTF-8");
+    assert_refused(
+        &[&ONE[..], &["--waves", path]].concat(),
+        &[&format!("can't write {path}: it is there and no regular file")],
+    );
+    let kind = fs::metadata(&socket).expect("still there").file_type();
+    assert!(kind.is_socket());
+}

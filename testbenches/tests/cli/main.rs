@@ -1,0 +1,10 @@
+//! The `ntb-cosim` command as its users have it: a program with arguments, output, an exit status, and processes.
+
+mod bad_input;
+mod command;
+mod death;
+mod determinism;
+mod help;
+mod links;
+mod output;
+mod results;
