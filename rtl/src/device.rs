@@ -35,6 +35,9 @@ pub struct Summary {
     pub sent: u64,
 }
 
+/// Edges between two looks at the link: a tenth of a second with waves.
+const BATCH: u64 = 1 << 16;
+
 /// Why a device stopped other than by the end of its link.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -108,9 +111,7 @@ impl<L: Link> Device<'_, L> {
                     }
                     continue;
                 }
-                if self.promised != SimTime::NEVER {
-                    self.promise(SimTime::NEVER)?;
-                }
+                self.promise(SimTime::NEVER)?;
                 if self.edge >= limit && arrival.is_none() {
                     self.link.wait(SimTime::NEVER)?;
                     continue;
@@ -150,10 +151,11 @@ impl<L: Link> Device<'_, L> {
         Ok(())
     }
 
-    /// Edges below `limit`, until something is sent, a promise is due or, with the jump, the RTL is idle.
+    /// At most [`BATCH`] edges below `limit`, until something is sent, a promise is due or, with the jump, the RTL is idle.
     fn evaluate(&mut self, limit: SimTime) -> Result<(), DeviceError> {
-        let limit = limit.min(self.promised + self.link.latency());
         let mut edge = self.edge;
+        let batch = edge + SimTime::from_ps(self.config.clock_period.as_ps().saturating_mul(BATCH));
+        let limit = limit.min(self.promised + self.link.latency()).min(batch);
         while edge < limit {
             let sent = self
                 .ntb

@@ -17,8 +17,10 @@ use super::{Arrival, Link, LinkError, lock};
 use crate::SimTime;
 use crate::tlp::{self, Tlp};
 
-/// How often a side that sleeps looks whether the other still lives.
+/// How often a side that sleeps, or runs on without waiting, looks whether the other still lives.
 pub(super) const LIVENESS_PERIOD: Duration = Duration::from_millis(100);
+/// How long a waiting side spins and yields before it sleeps: about what being woken takes.
+const AWAKE_FOR: Duration = Duration::from_micros(20);
 
 /// One side's end of a link, between two processes or two threads.
 ///
@@ -43,6 +45,8 @@ pub struct Port {
     peer_ended: Option<SimTime>,
     /// This side has ended.
     ended: bool,
+    /// When this side last looked whether the other lives.
+    looked: Instant,
     encoded: Vec<u8>,
 }
 
@@ -79,6 +83,7 @@ impl Port {
             inbox: VecDeque::new(),
             peer_ended: None,
             ended: false,
+            looked: Instant::now(),
             encoded: Vec::with_capacity(tlp::MAX_ENCODED),
         }
     }
@@ -206,14 +211,14 @@ impl Port {
         if ready(self)? {
             return Ok(());
         }
+        let waits = Instant::now();
         let backoff = Backoff::new();
-        while self.spin && !backoff.is_completed() {
+        while self.spin && waits.elapsed() < AWAKE_FOR {
             if ready(self)? {
                 return Ok(());
             }
             backoff.snooze();
         }
-        let mut looked = Instant::now();
         loop {
             self.bell(self.side).arm(event);
             let found = ready(self);
@@ -223,13 +228,10 @@ impl Port {
             }
             // Heals what somebody else wrote there.
             self.reader.release(&self.memory.side(self.side).consumed);
-            let mut gone = self.state(self.peer())? != State::Present;
+            let mut gone = self.is_gone()?;
             if !gone {
                 self.bell(self.side).sleep(LIVENESS_PERIOD);
-                if looked.elapsed() >= LIVENESS_PERIOD {
-                    looked = Instant::now();
-                    gone = self.unlocked()?;
-                }
+                gone = self.is_gone()?;
             }
             if gone {
                 self.bell(self.side).disarm();
@@ -242,6 +244,18 @@ impl Port {
     fn state(&self, side: usize) -> Result<State, LinkError> {
         let raw = self.memory.side(side).state.load(Acquire);
         State::from_raw(raw).ok_or_else(|| self.corrupt_header("the state of a side is impossible"))
+    }
+
+    /// Whether the other side has left or, as far as was last looked, its process is gone.
+    fn is_gone(&mut self) -> Result<bool, LinkError> {
+        if self.state(self.peer())? != State::Present {
+            return Ok(true);
+        }
+        if self.looked.elapsed() < LIVENESS_PERIOD {
+            return Ok(false);
+        }
+        self.looked = Instant::now();
+        self.unlocked()
     }
 
     /// Whether the other side's process is gone.
@@ -331,6 +345,13 @@ impl Link for Port {
         // In a full ring there is no room for it; `wait` makes up for that.
         self.try_promise(next)?;
         self.drain()?;
+        if self.peer_ended.is_none() && self.is_gone()? {
+            // What it did before it went counts.
+            self.drain()?;
+            if self.peer_ended.is_none() {
+                return Err(self.died());
+            }
+        }
         Ok(())
     }
 
