@@ -205,3 +205,12 @@ fn impossible_settings_are_refused_by_name() {
         );
     }
 }
+
+#[test]
+fn a_side_that_only_promises_notices_that_the_other_is_gone() {
+    let (mut host, device) = pair();
+    host.promise(SimTime::from_ps(1)).unwrap();
+    drop(device);
+    let error = host.promise(SimTime::from_ps(2)).unwrap_err();
+    assert!(matches!(error, LinkError::PeerDied { .. }), "{error}");
+}
