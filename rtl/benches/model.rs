@@ -1,9 +1,8 @@
 //! Clock cycles per second of the RTL alone.
 
-// criterion's macros write functions without.
-#![allow(missing_docs)]
+use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use ntb_rtl::registers::*;
 use ntb_rtl::{Ntb, NtbConfig};
 use sim_bridge::tlp::{Body, ConfigType, ConfigWrite, Tlp};
@@ -121,5 +120,11 @@ fn bench(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+    bench(&mut criterion);
+    criterion.final_summary();
+}

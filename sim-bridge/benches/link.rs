@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use sim_bridge::link::{Link, LinkConfig, Port};
@@ -92,7 +93,10 @@ fn main() {
         echo(Port::accept(&stream, &LinkConfig::new("device")).unwrap());
         return;
     }
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
     one_thread(&mut criterion);
     threads(&mut criterion);
     processes(&mut criterion);

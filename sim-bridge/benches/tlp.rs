@@ -1,6 +1,7 @@
 //! The TLP codec.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use sim_bridge::RequesterId;
@@ -28,7 +29,10 @@ fn codec(c: &mut Criterion) {
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
     codec(&mut criterion);
     criterion.final_summary();
 }

@@ -185,7 +185,9 @@ fn against_bare(
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .configure_from_args();
     let recording = Recording::new(&cosimulate(&LinkKind::Thread).events).expect("TLPs have beats");
     recording.check().expect("the RTL runs");
     let mut group = criterion.benchmark_group("cosim");
