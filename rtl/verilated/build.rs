@@ -1,5 +1,6 @@
 //! Compiles the Verilator run-time library, once for all models of a program.
 
+// The library's own files: a build script uses a part of them.
 #[allow(dead_code)]
 #[path = "src/build/verilator.rs"]
 mod verilator;

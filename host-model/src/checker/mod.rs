@@ -21,7 +21,7 @@ use sim_bridge::{RequesterId, SimTime};
 use vm_memory::GuestMemoryMmap;
 
 use crate::iommu::spec::command::Command;
-use crate::iommu::{Answer, LookupFrom, Outcome, Step};
+use crate::iommu::{Answer, InterruptRequest, LookupFrom, Outcome, Step};
 use crate::trace::Ending;
 use history::{Change, Changes, Invalidations, Moment};
 use walk::Walk;
@@ -138,7 +138,7 @@ impl Checker {
     /// Judges an answer when it is given. `samples` says when each address was read for it.
     pub fn judge(&mut self, answer: &Answer, samples: &[(u64, Sample)], time: SimTime) -> Freshness {
         let request = &answer.request;
-        let index = (request.data & 0x7ff) as u16;
+        let index = index(request);
         let sampled = |address| {
             let sample = samples.iter().rev().find(|(at, _)| *at == address);
             sample.map(|(_, Sample(moment))| *moment).unwrap_or_default()
@@ -180,31 +180,24 @@ impl Checker {
             return Freshness::InFlight;
         }
         let got = place(&answer.outcome);
-        let expected = self.walk.expected(request.requester, index);
-        let history = self.history(cached, since, change, time);
-        let missing = if self.invalidated(cached, change) {
-            Vec::new()
-        } else {
-            vec![request.requester]
-        };
         let key = (request.requester, index, FindingKind::Stale);
-        self.findings.entry(key).or_insert_with(|| Finding {
-            kind: FindingKind::Stale,
-            requester: request.requester,
-            index,
-            got,
-            expected,
-            missing_invalidations: missing,
-            history: Some(history),
-            endings: Vec::new(),
-        });
+        if !self.findings.contains_key(&key) {
+            let expected = self.walk.expected(request.requester, index);
+            let history = self.history(cached, since, change, time);
+            let invalidated = self.invalidated(cached, change);
+            let finding = self.finding(key, got, expected);
+            finding.history = Some(history);
+            if !invalidated {
+                finding.missing_invalidations.push(request.requester);
+            }
+        }
         Freshness::Stale
     }
 
     /// An interrupt message has ended.
     pub fn ended(&mut self, answer: &Answer, freshness: Option<Freshness>, ending: Ending) {
         let request = &answer.request;
-        let index = (request.data & 0x7ff) as u16;
+        let index = index(request);
         let kind = match (freshness, ending) {
             (Some(Freshness::Stale), _) => FindingKind::Stale,
             (_, Ending::Misrouted { .. }) => FindingKind::Misrouted,
@@ -213,41 +206,38 @@ impl Checker {
             (_, Ending::Delivered { .. } | Ending::Blocked) => return,
         };
         let expected = self.walk.expected(request.requester, index);
-        let finding = self
-            .findings
-            .entry((request.requester, index, kind))
-            .or_insert_with(|| Finding {
-                kind,
-                requester: request.requester,
-                index,
-                got: place(&answer.outcome),
-                expected,
-                missing_invalidations: Vec::new(),
-                history: None,
-                endings: Vec::new(),
-            });
+        let finding = self.finding((request.requester, index, kind), place(&answer.outcome), expected);
         finding.endings.push(ending);
     }
 
     /// The device says that it sent more messages than have ended.
     pub fn never_ended(&mut self, requester: RequesterId) {
-        self.findings
-            .entry((requester, 0, FindingKind::Lost))
-            .or_insert_with(|| Finding {
-                kind: FindingKind::Lost,
-                requester,
-                index: 0,
-                got: None,
-                expected: None,
-                missing_invalidations: Vec::new(),
-                history: None,
-                endings: Vec::new(),
-            });
+        self.finding((requester, 0, FindingKind::Lost), None, None);
     }
 
     /// All findings, one for each requester ID, index and kind, in that order.
     pub fn findings(&self) -> Vec<Finding> {
         self.findings.values().cloned().collect()
+    }
+
+    /// The finding of this kind, or a new one without a history.
+    fn finding(
+        &mut self,
+        key: (RequesterId, u16, FindingKind),
+        got: Option<Place>,
+        expected: Option<Place>,
+    ) -> &mut Finding {
+        let (requester, index, kind) = key;
+        self.findings.entry(key).or_insert_with(|| Finding {
+            kind,
+            requester,
+            index,
+            got,
+            expected,
+            missing_invalidations: Vec::new(),
+            history: None,
+            endings: Vec::new(),
+        })
     }
 
     fn next(&mut self, time: SimTime) -> Moment {
@@ -324,6 +314,11 @@ impl Checker {
             used_at: now,
         }
     }
+}
+
+/// Of the remapping entry that a message selects.
+fn index(request: &InterruptRequest) -> u16 {
+    (request.data & 0x7ff) as u16
 }
 
 fn place(outcome: &Outcome) -> Option<Place> {

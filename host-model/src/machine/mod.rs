@@ -334,11 +334,17 @@ impl Machine {
 
     fn write_iommu(&self, offset: u64, size: usize, value: u64) {
         self.iommu().write(offset, size, value);
-        self.with_checker(|checker| {
-            let table = DevTabBase::from_bits(self.iommu().read(offset::DEV_TAB_BASE, 8));
-            checker.device_table(table.address(), table.length());
-            let control = Control::from_bits(self.iommu().read(offset::CONTROL, 8));
-            checker.irte_format(control.ga_en(), control.xt_en());
+        let register = offset & !7;
+        self.with_checker(|checker| match register {
+            offset::DEV_TAB_BASE => {
+                let table = DevTabBase::from_bits(self.iommu().read(register, 8));
+                checker.device_table(table.address(), table.length());
+            }
+            offset::CONTROL => {
+                let control = Control::from_bits(self.iommu().read(register, 8));
+                checker.irte_format(control.ga_en(), control.xt_en());
+            }
+            _ => {}
         });
         self.run_iommu();
     }
