@@ -2,6 +2,8 @@
 
 # Arguments of `ntb-cosim run`.
 ARGS ?=
+# Seconds of `fuzz`.
+TIME ?= 60
 
 # Build scripts run in folders of their own.
 ifneq ($(findstring /,$(VERILATOR)),)
@@ -16,10 +18,10 @@ lint_sv = "$(or $(VERILATOR),verilator)" --lint-only -Wall -F rtl/sv/ntb.f
 # Cargo has jobs of its own and takes make's for its own.
 unexport MAKEFLAGS
 .NOTPARALLEL:
-.PHONY: help setup run test lint bench clean
+.PHONY: help setup run test loom fuzz lint bench bench-count clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'VERILATOR=PATH  a Verilator other than that on PATH (5.006 or later)'
 
@@ -36,6 +38,22 @@ ifneq ($(shell command -v cargo-nextest),)
 else
 	cargo test --workspace --locked --no-fail-fast
 endif
+
+loom: ## Check the IOMMU's lock-free caches in all orders that threads can have
+	RUSTFLAGS='--cfg loom' cargo test --package host-model --release --lib --locked --target-dir target/loom loom
+
+# The coverage that libFuzzer steers by, as cargo-fuzz asks for it: stable Rust has it, but not the sanitizers.
+fuzz_coverage = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+fuzz_target = $(shell rustc -vV | sed -n 's/^host: //p')
+
+fuzz: setup ## Fuzz the IOMMU for TIME=60 seconds; what is found goes to target/fuzz
+	@mkdir -p target/fuzz/corpus target/fuzz/found
+	RUSTFLAGS='--cfg fuzzing -Cdebug-assertions -Coverflow-checks $(fuzz_coverage)' cargo build --package host-model-fuzz \
+		--release --locked --target-dir target/fuzz --target $(fuzz_target)
+	target/fuzz/$(fuzz_target)/release/fuzz-iommu -max_total_time=$(TIME) -len_control=0 -max_len=2048 -timeout=10 -print_final_stats=1 \
+		-artifact_prefix=target/fuzz/found/ target/fuzz/corpus host-model/fuzz/corpus
 
 lint: setup ## Check format, Rust, documentation, SystemVerilog
 	cargo fmt --all --check

@@ -58,7 +58,7 @@ impl Bench {
         let mut response = self.iommu.request(&request);
         loop {
             response = match response {
-                Response::Answer(answer) => return answer.outcome,
+                Response::Answer(outcome) => return outcome,
                 Response::Fill(token) => self.iommu.complete(token),
             }
         }

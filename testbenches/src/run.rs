@@ -6,7 +6,7 @@ use std::rc::Rc;
 use host_model::checker::{Finding, Freshness, Verdict};
 use host_model::driver::DriverError;
 use host_model::iommu::Config;
-use host_model::iommu::spec::features::{Efr, Efr2, Features, UnsupportedFeature};
+use host_model::iommu::spec::features::{Efr, Efr2, FeatureError, Features};
 use host_model::linux::{Ivhd, Ivrs, LinuxDriver, Options, Profile};
 use host_model::machine::{Machine, MachineConfig, MemoryError, RunError};
 use host_model::pci::TreeError;
@@ -172,7 +172,7 @@ pub enum SimulationError {
     Tree(#[from] TreeError),
     /// The IOMMU's features.
     #[error(transparent)]
-    Features(#[from] UnsupportedFeature),
+    Features(#[from] FeatureError),
 }
 
 impl SimulationError {

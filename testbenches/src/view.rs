@@ -175,7 +175,7 @@ pub fn answer(answer: &Answer) -> String {
         text += &format!("IRTE {}, ", from(irte.from));
     }
     text + &match answer.outcome {
-        Outcome::Remapped(to) => format!("remapped to APIC {} vector {:#04x}", to.destination, to.vector),
+        Outcome::Remapped(to) => format!("remapped to APIC {} vector {:#04x}", to.destination(), to.vector()),
         Outcome::Forwarded { .. } => "forwarded".to_owned(),
         Outcome::Blocked { reason, .. } => format!("refused: {reason}"),
     }
@@ -197,6 +197,9 @@ pub fn command(command: &Command) -> String {
             format!("{} {id}", command.name())
         }
         Command::InvalidateIommuPages { domain, .. } => format!("{} domain {domain:#x}", command.name()),
+        Command::InvalidateIotlbPages { device, .. }
+        | Command::PrefetchIommuPages { device, .. }
+        | Command::CompletePprRequest { device, .. } => format!("{} {device}", command.name()),
         Command::CompletionWait { .. } | Command::InvalidateIommuAll => command.name().to_owned(),
     }
 }

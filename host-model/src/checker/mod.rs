@@ -324,8 +324,8 @@ fn index(request: &InterruptRequest) -> u16 {
 fn place(outcome: &Outcome) -> Option<Place> {
     match outcome {
         Outcome::Remapped(interrupt) => Some(Place {
-            cpu: interrupt.destination,
-            vector: interrupt.vector,
+            cpu: interrupt.destination(),
+            vector: interrupt.vector(),
         }),
         Outcome::Forwarded { .. } | Outcome::Blocked { .. } => None,
     }

@@ -1,205 +1,342 @@
 //! Commands: fetch, execute, retire.
 
-use std::sync::atomic::Ordering;
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
-use vm_memory::{Bytes, GuestAddress, GuestMemory};
+use sim_bridge::RequesterId;
+use vm_memory::GuestMemory;
 
-use super::config::DevtabInvalidation;
-use super::in_flight::Barrier;
+use super::in_flight::{Affected, Barrier};
 use super::spec::command::Command;
-use super::spec::event::{Event, HardwareError};
+use super::spec::event::Event;
 use super::spec::registers::{Ring, RingPointer};
 use super::step::{HaltReason, Step};
 use super::{Iommu, State};
 
+/// Head and tail of the command buffer: software moves the tail while a command is executed.
+#[derive(Debug, Default)]
+pub(super) struct CommandPointers {
+    head: AtomicU64,
+    tail: AtomicU64,
+}
+
+impl CommandPointers {
+    #[inline]
+    pub(super) fn head(&self) -> RingPointer {
+        RingPointer::from_bits(self.head.load(Acquire))
+    }
+
+    #[inline]
+    pub(super) fn tail(&self) -> RingPointer {
+        RingPointer::from_bits(self.tail.load(Acquire))
+    }
+
+    #[inline]
+    pub(super) fn set_head(&self, value: u64) {
+        self.head.store(value & RingPointer::WRITABLE, Release);
+    }
+
+    #[inline]
+    pub(super) fn set_tail(&self, value: u64) {
+        self.tail.store(value & RingPointer::WRITABLE, Release);
+    }
+}
+
 /// Commands between fetch and retirement.
 #[derive(Debug, Default)]
 pub(super) struct CommandProcessor {
-    /// Executed invalidations that older lookups keep from retiring.
+    /// Where commands come from, if they do.
+    pub(super) ring: Option<Ring>,
+    /// Executed invalidations that older lookups, or devices, keep from retiring.
     executed: Vec<Executed>,
     /// A COMPLETION_WAIT at the head pointer, which waits for `executed` to empty.
     waiting: Option<Command>,
+    /// Of [`Faults::wait_before_invalidate`](super::Faults): invalidations that wait for the ring to empty.
+    deferred: VecDeque<(u32, Command)>,
 }
 
 #[derive(Debug)]
 struct Executed {
     offset: u32,
     command: Command,
-    barrier: Barrier,
+    until: Until,
+}
+
+/// What keeps an executed command from retiring.
+#[derive(Debug)]
+enum Until {
+    LookupsAnswered(Barrier),
+    /// Whether it has.
+    DeviceAnswered(bool),
+}
+
+/// A device has executed INVALIDATE_IOTLB_PAGES, or not. The IOMMU has no clock: whoever has one says when
+/// Control.InvTimeout has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IotlbResponse {
+    /// It has.
+    Completed,
+    /// It has not in time: IOTLB_INV_TIMEOUT.
+    TimedOut,
 }
 
 /// Executed commands that are remembered until they retire; fetching stops beyond that.
 const CAPACITY: usize = 64;
 
 impl CommandProcessor {
-    /// Forgets what was fetched from a ring that runs no more.
-    pub(super) fn stopped(&mut self) {
-        self.waiting = None;
+    /// Registers were written. What was fetched from a ring that runs no more is forgotten.
+    pub(super) fn set_ring(&mut self, ring: Option<Ring>) {
+        self.ring = ring;
+        if ring.is_none() {
+            self.waiting = None;
+            self.deferred.clear();
+        }
+    }
+
+    fn is_held_up(&self) -> bool {
+        !self.executed.is_empty() || !self.deferred.is_empty()
     }
 }
 
 impl<M: GuestMemory> Iommu<M> {
     pub(super) fn command_work(&self, state: &State) -> bool {
-        let State {
-            registers, commands, ..
-        } = state;
-        if commands
-            .executed
-            .iter()
-            .any(|e| self.in_flight.passed(&e.barrier))
-        {
+        let commands = &state.commands;
+        if commands.executed.iter().any(|e| self.is_over(e)) {
             return true;
         }
-        let fetchable = registers
-            .command_ring()
-            .is_some_and(|ring| ring.offset(registers.cmd_head) != ring.offset(registers.cmd_tail));
+        let fetchable = |ring| self.head_offset(ring) != self.tail_offset(ring);
         let room = match commands.waiting {
             Some(_) => commands.executed.is_empty(),
             None => commands.executed.len() < CAPACITY,
         };
-        fetchable && room
+        room && commands
+            .ring
+            .is_some_and(|ring| fetchable(ring) || !commands.deferred.is_empty())
     }
 
+    /// The answer of a device to the oldest INVALIDATE_IOTLB_PAGES for it that has none; `false` if it has them all.
+    pub fn iotlb_response(&self, device: RequesterId, response: IotlbResponse) -> bool {
+        let state = &mut *self.state.lock();
+        let waits = |e: &&mut Executed| {
+            let of_device =
+                matches!(e.command, Command::InvalidateIotlbPages { device: d, .. } if d == device);
+            of_device && matches!(e.until, Until::DeviceAnswered(false))
+        };
+        let Some(executed) = state.commands.executed.iter_mut().find(waits) else {
+            return false;
+        };
+        executed.until = Until::DeviceAnswered(true);
+        if response == IotlbResponse::TimedOut {
+            let address = state.commands.ring.map_or(0, |ring| ring.address);
+            let event = Event::IotlbInvTimeout {
+                device,
+                address: address + u64::from(executed.offset),
+            };
+            state.events.push(event, &mut state.registers);
+        }
+        true
+    }
+
+    #[inline]
+    fn head_offset(&self, ring: Ring) -> u32 {
+        ring.offset(self.command_pointers.head())
+    }
+
+    #[inline]
+    fn tail_offset(&self, ring: Ring) -> u32 {
+        ring.offset(self.command_pointers.tail())
+    }
+
+    #[inline]
     pub(super) fn command_step(&self, state: &mut State) -> Option<Step> {
+        if state.commands.is_held_up() {
+            return self.held_up_step(state);
+        }
+        let ring = state.commands.ring?;
+        let offset = self.head_offset(ring);
+        if offset == self.tail_offset(ring) {
+            return None;
+        }
+        self.next_command(state, ring, offset)
+    }
+
+    /// Commands that others keep from retiring, from completing, or by a fault from taking effect.
+    #[cold]
+    fn held_up_step(&self, state: &mut State) -> Option<Step> {
         let commands = &mut state.commands;
-        if let Some(retired) = commands
-            .executed
-            .iter()
-            .position(|e| self.in_flight.passed(&e.barrier))
-        {
+        if let Some(retired) = commands.executed.iter().position(|e| self.is_over(e)) {
             let Executed { offset, command, .. } = commands.executed.remove(retired);
             return Some(Step::CommandRetired { offset, command });
         }
-        let ring = state.registers.command_ring()?;
-        let offset = ring.offset(state.registers.cmd_head);
-        if offset == ring.offset(state.registers.cmd_tail) {
+        if commands.executed.len() == CAPACITY {
             return None;
         }
-        let command = match commands.waiting {
-            Some(_) if !commands.executed.is_empty() => return None,
-            Some(command) => command,
-            None if commands.executed.len() == CAPACITY => return None,
-            None => match self.fetch(ring, offset) {
-                Ok(command) => command,
-                Err(halt) => return Some(self.halt(state, offset, halt)),
-            },
-        };
-        if matches!(command, Command::CompletionWait { .. }) && !commands.executed.is_empty() {
-            commands.waiting = Some(command);
-            return Some(Step::Waiting { offset, command });
-        }
-        commands.waiting = None;
-        Some(match self.execute(state, offset, command) {
-            Ok(step) => {
-                state.registers.cmd_head = RingPointer::at(ring.next(offset));
-                step
+        let ring = commands.ring?;
+        let offset = self.head_offset(ring);
+        if let Some(command) = commands.waiting {
+            if !commands.executed.is_empty() {
+                return None;
             }
-            Err(halt) => self.halt(state, offset, halt),
-        })
+            commands.waiting = None;
+            return Some(self.completion_wait(state, ring, offset, command));
+        }
+        if offset != self.tail_offset(ring) {
+            return self.next_command(state, ring, offset);
+        }
+        let (offset, command) = commands.deferred.pop_front()?;
+        Some(self.execute(state, offset, command))
     }
 
-    fn fetch(&self, ring: Ring, offset: u32) -> Result<Command, (HaltReason, Event)> {
+    #[inline]
+    fn next_command(&self, state: &mut State, ring: Ring, offset: u32) -> Option<Step> {
         let address = ring.address + u64::from(offset);
-        let mut bytes = [0; 16];
-        self.memory
-            .read_slice(&mut bytes, GuestAddress(address))
-            .map_err(|_| {
-                let event = Event::CommandHardwareError {
-                    address,
-                    error: HardwareError::MasterAbort,
-                };
-                (HaltReason::FetchFailed(address), event)
-            })?;
-        let raw = bytemuck::must_cast::<_, [u64; 2]>(bytes).map(u64::from_le);
-        Command::parse(raw, &self.config.features)
-            .map_err(|error| (HaltReason::Illegal(error), Event::IllegalCommandError { address }))
+        let raw: [u64; 2] = match self.fetch(address) {
+            Ok(raw) => raw,
+            Err(error) => {
+                let event = Event::CommandHardwareError { address, error };
+                return Some(self.halt(state, offset, HaltReason::FetchFailed(address), event));
+            }
+        };
+        let command = match Command::parse(raw.map(u64::from_le), &self.config.features) {
+            Ok(command) => command,
+            Err(error) => {
+                let event = Event::IllegalCommandError { address };
+                return Some(self.halt(state, offset, HaltReason::Illegal(error), event));
+            }
+        };
+        if let Command::CompletionWait { .. } = command {
+            return Some(self.completion_wait(state, ring, offset, command));
+        }
+        self.command_pointers.set_head(ring.next(offset).into());
+        if self.config.faults.wait_before_invalidate {
+            return self.defer(state, ring, offset, command);
+        }
+        Some(self.execute(state, offset, command))
     }
 
-    fn execute(&self, state: &mut State, offset: u32, command: Command) -> Result<Step, (HaltReason, Event)> {
-        let device = match command {
+    /// [`Faults::wait_before_invalidate`](super::Faults).
+    #[cold]
+    fn defer(&self, state: &mut State, ring: Ring, offset: u32, command: Command) -> Option<Step> {
+        state.commands.deferred.push_back((offset, command));
+        let next = self.head_offset(ring);
+        if next != self.tail_offset(ring) && state.commands.deferred.len() < CAPACITY {
+            return self.next_command(state, ring, next);
+        }
+        let (offset, command) = state.commands.deferred.pop_front()?;
+        Some(self.execute(state, offset, command))
+    }
+
+    fn is_over(&self, executed: &Executed) -> bool {
+        match &executed.until {
+            Until::LookupsAnswered(barrier) => self.in_flight.passed(barrier),
+            Until::DeviceAnswered(answered) => *answered,
+        }
+    }
+
+    fn completion_wait(&self, state: &mut State, ring: Ring, offset: u32, command: Command) -> Step {
+        if !state.commands.executed.is_empty() {
+            state.commands.waiting = Some(command);
+            return Step::Waiting { offset, command };
+        }
+        let (store, interrupt, data) = match command {
             Command::CompletionWait {
                 store,
                 interrupt,
                 data,
                 ..
-            } => {
-                if let Some(address) = store {
-                    self.memory
-                        .store(data.to_le(), GuestAddress(address), Ordering::Release)
-                        .map_err(|_| {
-                            let event = Event::CommandHardwareError {
-                                address,
-                                error: HardwareError::MasterAbort,
-                            };
-                            (HaltReason::StoreFailed(address), event)
-                        })?;
-                }
-                if interrupt {
-                    state.registers.status.set_com_wait_int(true);
-                }
-                return Ok(match store {
-                    Some(address) => Step::CompletionStored {
-                        offset,
-                        command,
-                        address,
-                        data,
-                    },
-                    None => Step::CommandExecuted {
-                        offset,
-                        command,
-                        retired: true,
-                    },
-                });
-            }
-            // Interrupts use no translations.
-            Command::InvalidateIommuPages { .. } => {
-                return Ok(Step::CommandExecuted {
-                    offset,
-                    command,
-                    retired: true,
-                });
+            } => (store, interrupt, data),
+            _ => (None, false, 0),
+        };
+        if let Some(address) = store
+            && let Err(error) = self.store(address, data)
+        {
+            let event = Event::CommandHardwareError { address, error };
+            return self.halt(state, offset, HaltReason::StoreFailed(address), event);
+        }
+        if interrupt {
+            state.registers.status.set_com_wait_int(true);
+        }
+        self.command_pointers.set_head(ring.next(offset).into());
+        match store {
+            Some(address) => Step::CompletionStored {
+                offset,
+                command,
+                address,
+                data,
+            },
+            None => Step::CommandExecuted {
+                offset,
+                command,
+                retired: true,
+            },
+        }
+    }
+
+    #[inline]
+    fn execute(&self, state: &mut State, offset: u32, command: Command) -> Step {
+        let affected = match command {
+            Command::InvalidateInterruptTable(device) => {
+                self.invalidate_irtes(device);
+                Affected::Interrupts(device)
             }
             Command::InvalidateDevtabEntry(device) => {
-                self.dte_generations.invalidate(device);
-                if self.config.policies.devtab_invalidation == DevtabInvalidation::DteAndIrtes {
-                    self.irt_generations.invalidate(device);
-                }
-                Some(device)
-            }
-            Command::InvalidateInterruptTable(device) => {
-                self.irt_generations.invalidate(device);
-                Some(device)
+                self.invalidate_dte(device);
+                Affected::Device(device)
             }
             Command::InvalidateIommuAll => {
-                self.dte_generations.invalidate_all();
-                self.irt_generations.invalidate_all();
-                None
+                self.invalidate_all();
+                Affected::All
             }
+            // Interrupts use no translations.
+            Command::InvalidateIommuPages { .. } => Affected::Memory,
+            Command::InvalidateIotlbPages { .. } => return ask_device(state, offset, command),
+            // A hint, and answers that are the owner's to forward.
+            Command::PrefetchIommuPages { .. } | Command::CompletePprRequest { .. } => Affected::Nobody,
+            // Has its own way.
+            Command::CompletionWait { .. } => Affected::Nobody,
         };
         // After the new generation is visible: a lookup behind the barrier can't hit what was cached before.
-        let barrier = self.in_flight.barrier(device);
-        let retired = self.in_flight.passed(&barrier);
-        if !retired {
+        let barrier = self.in_flight.barrier(affected);
+        let retired = barrier.is_none();
+        if let Some(barrier) = barrier {
             state.commands.executed.push(Executed {
                 offset,
                 command,
-                barrier,
+                until: Until::LookupsAnswered(barrier),
             });
         }
-        Ok(Step::CommandExecuted {
+        Step::CommandExecuted {
             offset,
             command,
             retired,
-        })
+        }
     }
 
-    fn halt(&self, state: &mut State, offset: u32, (reason, event): (HaltReason, Event)) -> Step {
+    #[cold]
+    fn halt(&self, state: &mut State, offset: u32, reason: HaltReason, event: Event) -> Step {
         state.registers.halt_commands();
+        state.commands.ring = None;
         state.events.push(event, &mut state.registers);
         Step::Halted {
             offset,
             reason,
             event,
         }
+    }
+}
+
+#[cold]
+fn ask_device(state: &mut State, offset: u32, command: Command) -> Step {
+    let until = Until::DeviceAnswered(false);
+    state.commands.executed.push(Executed {
+        offset,
+        command,
+        until,
+    });
+    Step::CommandExecuted {
+        offset,
+        command,
+        retired: false,
     }
 }

@@ -1,74 +1,225 @@
 //! Lookups that wait for memory.
+//!
+//! A lookup takes a slot before it looks at generations and memory; an invalidation counts the generation up before
+//! it looks at the slots. So either the lookup sees the new generation, or the invalidation sees the lookup.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
+use bitfield_struct::bitfield;
 use sim_bridge::RequesterId;
 
-/// Locks, whatever became of another thread that held the lock: no state behind these locks is ever half-written
-/// across a call that can panic.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+use super::sync::AtomicU64;
+
+/// The lookups that have begun and are not answered.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    slots: Box<[AtomicU64]>,
+    /// No slot from here on was ever taken.
+    used: AtomicU64,
+    /// Lookups that found no slot free. Whoever waits for older lookups waits until there is none of them.
+    overflow: AtomicU64,
 }
 
-/// The lookups that have begun and are not answered, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct InFlight(Mutex<Lookups>);
+/// Slots; more lookups than that at once still work.
+#[cfg(not(loom))]
+const SLOTS: usize = 512;
+#[cfg(loom)]
+const SLOTS: usize = 2;
 
-#[derive(Debug, Default)]
-struct Lookups {
-    next: u64,
-    unanswered: Vec<(u64, RequesterId)>,
+/// What a slot holds. Each lookup in a slot makes another word.
+#[bitfield(u64)]
+struct SlotWord {
+    device: u16,
+    busy: bool,
+    memory: bool,
+    #[bits(46)]
+    sequence: u64,
 }
 
-/// Whose lookups, and begun before when.
-#[derive(Debug, Clone, Copy)]
+/// Kind of lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LookupKind {
+    Interrupt,
+    Memory,
+}
+
+/// Whose lookups may use what is invalidated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Affected {
+    /// A requester ID's interrupts.
+    Interrupts(RequesterId),
+    /// Everything of a requester ID.
+    Device(RequesterId),
+    /// Everybody's memory requests.
+    Memory,
+    All,
+    Nobody,
+}
+
+impl Affected {
+    #[inline]
+    fn matches(self, word: SlotWord) -> bool {
+        word.busy()
+            && match self {
+                Self::Interrupts(RequesterId(device)) => word.device() == device && !word.memory(),
+                Self::Device(RequesterId(device)) => word.device() == device,
+                Self::Memory => word.memory(),
+                Self::All => true,
+                Self::Nobody => false,
+            }
+    }
+}
+
+/// The lookups that were unanswered at some time.
+#[derive(Debug)]
 pub(super) struct Barrier {
-    before: u64,
-    /// `None`: everybody's.
-    device: Option<RequesterId>,
+    slots: Vec<(usize, u64)>,
+    overflow: bool,
 }
 
 impl InFlight {
-    /// Enters a lookup, which lasts until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>, device: RequesterId) -> InFlightGuard {
-        let mut lookups = lock(&self.0);
-        let sequence = lookups.next;
-        lookups.next += 1;
-        lookups.unanswered.push((sequence, device));
-        InFlightGuard {
-            table: Arc::clone(self),
-            sequence,
+    pub(super) fn new() -> Self {
+        Self {
+            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            used: AtomicU64::new(0),
+            overflow: AtomicU64::new(0),
         }
     }
 
-    /// Stands behind all lookups that have begun by now.
-    pub(super) fn barrier(&self, device: Option<RequesterId>) -> Barrier {
+    /// Enters a lookup, which lasts until the guard is dropped.
+    pub(super) fn begin(&self, device: RequesterId, kind: LookupKind) -> InFlightGuard<'_> {
+        for (index, slot) in self.slots.iter().enumerate() {
+            let old = SlotWord::from_bits(slot.load(Relaxed));
+            if old.busy() {
+                continue;
+            }
+            // Before the slot is taken: an invalidation that sees the slot must look at it.
+            if index as u64 >= self.used.load(Relaxed) {
+                self.used.fetch_max(index as u64 + 1, SeqCst);
+            }
+            let new = SlotWord::new()
+                .with_device(device.0)
+                .with_busy(true)
+                .with_memory(kind == LookupKind::Memory)
+                .with_sequence(old.sequence().wrapping_add(1) & (u64::MAX >> 18));
+            let taken = slot.compare_exchange(old.into_bits(), new.into_bits(), SeqCst, Relaxed);
+            if taken.is_ok() {
+                return InFlightGuard {
+                    table: self,
+                    slot: Some((index, new)),
+                };
+            }
+        }
+        self.overflow.fetch_add(1, SeqCst);
+        InFlightGuard {
+            table: self,
+            slot: None,
+        }
+    }
+
+    #[inline]
+    fn used(&self) -> impl Iterator<Item = (usize, &AtomicU64)> {
+        let used = self.used.load(SeqCst) as usize;
+        self.slots[..used.min(self.slots.len())].iter().enumerate()
+    }
+
+    /// Stands behind all lookups that have begun by now; `None` if there are none.
+    #[inline]
+    pub(super) fn barrier(&self, affected: Affected) -> Option<Barrier> {
+        let affects = |slot: &AtomicU64| affected.matches(SlotWord::from_bits(slot.load(SeqCst)));
+        let overflow = self.overflow.load(SeqCst) != 0;
+        (overflow || self.used().any(|(_, slot)| affects(slot))).then(|| self.collect(affected))
+    }
+
+    #[cold]
+    fn collect(&self, affected: Affected) -> Barrier {
+        let words = self.used().map(|(index, slot)| (index, slot.load(SeqCst)));
         Barrier {
-            before: lock(&self.0).next,
-            device,
+            slots: words
+                .filter(|(_, word)| affected.matches(SlotWord::from_bits(*word)))
+                .collect(),
+            overflow: self.overflow.load(SeqCst) != 0,
         }
     }
 
     /// Are all lookups before the barrier answered?
     pub(super) fn passed(&self, barrier: &Barrier) -> bool {
-        !lock(&self.0)
-            .unanswered
-            .iter()
-            .take_while(|(sequence, _)| *sequence < barrier.before)
-            .any(|(_, device)| barrier.device.is_none_or(|d| d == *device))
+        let waits = |(index, word): &(usize, u64)| self.slots[*index].load(Acquire) == *word;
+        !barrier.slots.iter().any(waits) && !(barrier.overflow && self.overflow.load(Acquire) != 0)
     }
 }
 
+/// A lookup that is not answered.
 #[derive(Debug)]
-pub(super) struct InFlightGuard {
-    table: Arc<InFlight>,
-    sequence: u64,
+pub(super) struct InFlightGuard<'a> {
+    table: &'a InFlight,
+    slot: Option<(usize, SlotWord)>,
 }
 
-impl Drop for InFlightGuard {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
-        lock(&self.table.0)
-            .unanswered
-            .retain(|(sequence, _)| *sequence != self.sequence);
+        match self.slot {
+            Some((index, word)) => {
+                self.table.slots[index].store(word.with_busy(false).into_bits(), Release);
+            }
+            None => {
+                self.table.overflow.fetch_sub(1, Release);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const DEVICE: RequesterId = RequesterId(0x4100);
+
+    #[test]
+    fn a_barrier_waits_for_those_that_it_concerns() {
+        let table = InFlight::new();
+        let interrupt = table.begin(DEVICE, LookupKind::Interrupt);
+        let other = RequesterId(0x4101);
+        assert!(table.barrier(Affected::Interrupts(other)).is_none());
+        assert!(table.barrier(Affected::Device(other)).is_none());
+        assert!(table.barrier(Affected::Memory).is_none());
+        for affected in [
+            Affected::Interrupts(DEVICE),
+            Affected::Device(DEVICE),
+            Affected::All,
+        ] {
+            let barrier = table.barrier(affected).expect("one is in flight");
+            assert!(!table.passed(&barrier));
+        }
+        let barrier = table.barrier(Affected::All).unwrap();
+        drop(interrupt);
+        assert!(table.passed(&barrier));
+
+        let _memory = table.begin(DEVICE, LookupKind::Memory);
+        assert!(table.barrier(Affected::Interrupts(DEVICE)).is_none());
+        assert!(table.barrier(Affected::Memory).is_some());
+    }
+
+    #[test]
+    fn a_younger_lookup_in_the_same_slot_holds_nothing_up() {
+        let table = InFlight::new();
+        let older = table.begin(DEVICE, LookupKind::Interrupt);
+        let barrier = table.barrier(Affected::All).unwrap();
+        drop(older);
+        let _younger = table.begin(DEVICE, LookupKind::Interrupt);
+        assert!(table.passed(&barrier));
+    }
+
+    #[test]
+    fn lookups_beyond_the_slots_are_waited_for() {
+        let table = InFlight::new();
+        let mut lookups: Vec<_> = (0..SLOTS + 2)
+            .map(|_| table.begin(DEVICE, LookupKind::Interrupt))
+            .collect();
+        let barrier = table.barrier(Affected::Interrupts(DEVICE)).unwrap();
+        lookups.drain(..SLOTS);
+        assert!(!table.passed(&barrier));
+        lookups.clear();
+        assert!(table.passed(&barrier));
     }
 }

@@ -28,10 +28,11 @@
 //! guest mode (vAPIC) entries (they fault as unsupported), device table segments, the IOMMU's own interrupts (the
 //! status bits are set).
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::sync::{Arc, Mutex};
 
+use parking_lot::Mutex;
 use vm_memory::{GuestMemory, GuestMemoryMmap};
 
 mod cache;
@@ -39,49 +40,67 @@ mod command_processor;
 mod config;
 mod event_log;
 mod in_flight;
+mod message;
 mod outcome;
 mod register_file;
 mod remap;
 pub mod spec;
 mod step;
+mod sync;
 mod tables;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod verdict;
 
+pub use cache::{CacheShape, CacheShapeError, CacheStatistics, Replacement};
+pub use command_processor::IotlbResponse;
 pub use config::{
-    CacheRemapEnClear, CacheShape, CacheShapeError, Config, DevtabInvalidation, DteValid, EventAddress,
-    IrtCacheDis, IrteReadFailure, IrteReservedBits, OutOfRangeDevice, Policies, Smi,
+    CacheRemapEnClear, Config, DevtabInvalidation, DteValid, EventAddress, Faults, IrtCacheDis,
+    IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, Smi,
 };
 pub use outcome::{
-    Answer, BlockReason, DeliveryMode, Interrupt, InterruptRequest, Lookup, LookupFrom, Outcome, Response,
+    Answer, BlockReason, DeliveryMode, Interrupt, InterruptRequest, Lookup, LookupFrom, Observed, Observer,
+    Outcome, Response,
 };
 pub use remap::{FillToken, TableEntry};
 pub use step::{DropReason, HaltReason, Step};
 
-use cache::{Cache, Generations};
-use command_processor::CommandProcessor;
+use cache::{Cache, CacheKind, Counters, Generations};
+use command_processor::{CommandPointers, CommandProcessor};
 use event_log::EventQueue;
-use in_flight::{InFlight, lock};
+use in_flight::InFlight;
 use register_file::RegisterFile;
-use spec::registers::{Control, DevTabBase};
+use remap::Mode;
+use spec::registers::{Control, DevTabBase, offset};
+use tables::{DTE_WORDS, IRTE_WORDS};
 
-/// An AMD IOMMU, interrupt half. See the [module](self).
+/// An AMD IOMMU. See the [module](self).
 #[derive(Debug)]
 pub struct Iommu<M = GuestMemoryMmap> {
-    config: Config,
-    memory: Arc<M>,
     /// Copies of the registers that requests look at.
+    mode: AtomicU64,
     control: AtomicU64,
     dev_tab_base: AtomicU64,
-    /// By requester ID: address and DTE.
-    dte_cache: Cache<5>,
-    dte_generations: Generations,
-    /// By format, requester ID and index: address and IRTE.
-    irt_cache: Cache<3>,
+    /// By format, requester ID and index.
+    irt_cache: Cache<IRTE_WORDS>,
     irt_generations: Generations,
-    in_flight: Arc<InFlight>,
+    /// By requester ID.
+    dte_cache: Cache<DTE_WORDS>,
+    counters: Counters,
+    in_flight: InFlight,
+    command_pointers: CommandPointers,
     state: Mutex<State>,
+    config: Config,
+    memory: Arc<M>,
+}
+
+/// What happened in the caches since reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Interrupt remapping table entries.
+    pub irt_cache: CacheStatistics,
+    /// Device table entries.
+    pub dte_cache: CacheStatistics,
 }
 
 /// What registers, commands and events share.
@@ -96,20 +115,22 @@ impl<M: GuestMemory> Iommu<M> {
     /// As after reset: IommuEn is 0, and interrupts are forwarded.
     pub fn new(config: Config, memory: Arc<M>) -> Self {
         Self {
-            config,
-            memory,
+            mode: AtomicU64::new(0),
             control: AtomicU64::new(0),
             dev_tab_base: AtomicU64::new(0),
-            dte_cache: Cache::new(config.dte_cache),
-            dte_generations: Generations::new(),
             irt_cache: Cache::new(config.irt_cache),
-            irt_generations: Generations::new(),
-            in_flight: Arc::default(),
+            irt_generations: Generations::new(config.generation_bits),
+            dte_cache: Cache::new(config.dte_cache),
+            counters: Counters::default(),
+            in_flight: InFlight::new(),
+            command_pointers: CommandPointers::default(),
             state: Mutex::new(State {
                 registers: RegisterFile::new(&config),
                 commands: CommandProcessor::default(),
                 events: EventQueue::default(),
             }),
+            config,
+            memory,
         }
     }
 
@@ -118,45 +139,70 @@ impl<M: GuestMemory> Iommu<M> {
         &self.config
     }
 
+    /// What happened in the caches.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            irt_cache: self.counters.read(CacheKind::Irt),
+            dte_cache: self.counters.read(CacheKind::Dte),
+        }
+    }
+
     /// Reads a register, or an aligned half of one: `size` is 4 or 8 bytes. Anything else, and what is reserved,
     /// reads as 0.
     pub fn read(&self, offset: u64, size: usize) -> u64 {
         let Some((register, shift, mask)) = part(offset, size) else {
             return 0;
         };
-        (lock(&self.state).registers.read(register) & mask) >> shift
+        let value = self.state.lock().registers.read(register, &self.command_pointers);
+        (value & mask) >> shift
     }
 
     /// Writes a register, or an aligned half of one: `size` is 4 or 8 bytes. Anything else, and what is reserved or
     /// read-only, is ignored.
+    #[inline]
     pub fn write(&self, offset: u64, size: usize, value: u64) {
+        if offset == offset::CMD_BUF_TAIL && matches!(size, 4 | 8) {
+            self.command_pointers.set_tail(value);
+        } else {
+            self.write_any(offset, size, value);
+        }
+    }
+
+    fn write_any(&self, offset: u64, size: usize, value: u64) {
         let Some((register, shift, mask)) = part(offset, size) else {
             return;
         };
         let State {
             registers, commands, ..
-        } = &mut *lock(&self.state);
-        registers.write(register, value << shift, mask);
-        if registers.command_ring().is_none() {
-            commands.stopped();
-        }
+        } = &mut *self.state.lock();
+        registers.write(register, value << shift, mask, &self.command_pointers);
+        commands.set_ring(registers.command_ring());
         self.dev_tab_base
             .store(registers.dev_tab_base.into_bits(), Release);
         self.control.store(registers.control.into_bits(), Release);
+        self.mode.store(Mode::of(registers.control).0, Release);
     }
 
     /// Would [`step`](Self::step) do something now?
     pub fn has_work(&self) -> bool {
-        let state = &*lock(&self.state);
+        let state = &*self.state.lock();
         !state.events.is_empty() || self.command_work(state)
     }
 
     /// Does one unit of work: events first, then commands. `None` if there is none, or if what there is waits for a
     /// lookup to be answered.
+    #[inline]
     pub fn step(&self) -> Option<Step> {
-        let state = &mut *lock(&self.state);
-        let written = state.events.step(&mut state.registers, &*self.memory);
-        written.or_else(|| self.command_step(state))
+        let state = &mut *self.state.lock();
+        if !state.events.is_empty() {
+            return state.events.step(&mut state.registers, &*self.memory);
+        }
+        self.command_step(state)
+    }
+
+    #[inline]
+    fn mode(&self) -> Mode {
+        Mode(self.mode.load(Acquire))
     }
 
     fn control(&self) -> Control {

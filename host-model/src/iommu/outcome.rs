@@ -1,5 +1,6 @@
 //! Interrupt requests and what the IOMMU makes of them.
 
+use bitfield_struct::bitfield;
 use sim_bridge::RequesterId;
 
 use super::remap::FillToken;
@@ -21,15 +22,51 @@ pub struct InterruptRequest {
 /// What a request or a fill leads to.
 #[derive(Debug)]
 #[must_use]
-pub enum Response {
+pub enum Response<'a> {
     /// The end of the request.
-    Answer(Answer),
+    Answer(Outcome),
     /// A table entry was read from memory: hand the token to [`Iommu::complete`](super::Iommu::complete) when the
     /// read's latency has passed.
-    Fill(FillToken),
+    Fill(FillToken<'a>),
 }
 
-/// What became of a request.
+/// Gets to see the table entries that a request goes by, as it goes by them.
+pub trait Observer {
+    /// Whether it looks. If it does not, nothing is gathered for it.
+    const LOOKS: bool = true;
+    /// The device table entry.
+    fn dte(&mut self, lookup: Lookup<RawDte>);
+    /// The interrupt remapping table entry.
+    fn irte(&mut self, lookup: Lookup<RawIrte>);
+}
+
+/// Does not look.
+impl Observer for () {
+    const LOOKS: bool = false;
+    fn dte(&mut self, _: Lookup<RawDte>) {}
+    fn irte(&mut self, _: Lookup<RawIrte>) {}
+}
+
+/// Keeps what it sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// The device table entry, if one was used.
+    pub dte: Option<Lookup<RawDte>>,
+    /// The interrupt remapping table entry, if one was used.
+    pub irte: Option<Lookup<RawIrte>>,
+}
+
+impl Observer for Observed {
+    fn dte(&mut self, lookup: Lookup<RawDte>) {
+        self.dte = Some(lookup);
+    }
+
+    fn irte(&mut self, lookup: Lookup<RawIrte>) {
+        self.irte = Some(lookup);
+    }
+}
+
+/// What became of a request, and by which table entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     /// The request.
@@ -40,6 +77,18 @@ pub struct Answer {
     pub dte: Option<Lookup<RawDte>>,
     /// The interrupt remapping table entry that was used.
     pub irte: Option<Lookup<RawIrte>>,
+}
+
+impl Answer {
+    /// Of a request that was observed to its end.
+    pub fn new(request: InterruptRequest, outcome: Outcome, Observed { dte, irte }: Observed) -> Self {
+        Self {
+            request,
+            outcome,
+            dte,
+            irte,
+        }
+    }
 }
 
 /// A table entry and where it came from.
@@ -88,20 +137,32 @@ pub enum Outcome {
 }
 
 /// A remapped interrupt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[bitfield(u64)]
+#[derive(PartialEq, Eq, Hash)]
 pub struct Interrupt {
     /// APIC ID, 8 bits unless Control.XTEn.
     pub destination: u32,
-    /// Physical or logical.
-    pub destination_mode: DestinationMode,
     /// Vector.
     pub vector: u8,
+    /// Physical or logical.
+    #[bits(1)]
+    pub destination_mode: DestinationMode,
     /// Fixed or arbitrated.
+    #[bits(1)]
     pub int_type: IntType,
     /// RqEoi: level-triggered.
     pub request_eoi: bool,
     /// Of the table entry.
+    #[bits(11)]
     pub index: u16,
+    /// Spare, for whoever stores it.
+    #[bits(10, access = None)]
+    rest: u16,
+}
+
+impl Interrupt {
+    /// Bits that mean something.
+    pub(super) const BITS: u32 = 54;
 }
 
 /// Why a request goes nowhere.

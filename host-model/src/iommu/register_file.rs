@@ -1,5 +1,6 @@
 //! The MMIO registers.
 
+use super::command_processor::CommandPointers;
 use super::config::{Config, IrtCacheDis};
 use super::spec::features::Features;
 use super::spec::registers::{Control, DevTabBase, Ring, RingBase, RingPointer, Status, offset};
@@ -12,8 +13,6 @@ pub(super) struct RegisterFile {
     pub(super) dev_tab_base: DevTabBase,
     pub(super) control: Control,
     cmd_base: RingBase,
-    pub(super) cmd_head: RingPointer,
-    pub(super) cmd_tail: RingPointer,
     evt_base: RingBase,
     pub(super) evt_head: RingPointer,
     pub(super) evt_tail: RingPointer,
@@ -40,8 +39,6 @@ impl RegisterFile {
             dev_tab_base: DevTabBase::new(),
             control: Control::new(),
             cmd_base: RingBase::new(),
-            cmd_head: RingPointer::new(),
-            cmd_tail: RingPointer::new(),
             evt_base: RingBase::new(),
             evt_head: RingPointer::new(),
             evt_tail: RingPointer::new(),
@@ -54,7 +51,7 @@ impl RegisterFile {
     }
 
     /// `offset` is that of a whole register; 0 if it is reserved.
-    pub(super) fn read(&self, register: u64) -> u64 {
+    pub(super) fn read(&self, register: u64, commands: &CommandPointers) -> u64 {
         match register {
             offset::DEV_TAB_BASE => self.dev_tab_base.into_bits(),
             offset::CMD_BUF_BASE => self.cmd_base.into_bits(),
@@ -67,8 +64,8 @@ impl RegisterFile {
             offset::XT_INT_CONTROL => self.xt_int_control[0],
             offset::XT_PPR_INT_CONTROL => self.xt_int_control[1],
             offset::XT_GA_INT_CONTROL => self.xt_int_control[2],
-            offset::CMD_BUF_HEAD => self.cmd_head.into_bits(),
-            offset::CMD_BUF_TAIL => self.cmd_tail.into_bits(),
+            offset::CMD_BUF_HEAD => commands.head().into_bits(),
+            offset::CMD_BUF_TAIL => commands.tail().into_bits(),
             offset::EVT_LOG_HEAD => self.evt_head.into_bits(),
             offset::EVT_LOG_TAIL => self.evt_tail.into_bits(),
             offset::STATUS => self
@@ -81,7 +78,7 @@ impl RegisterFile {
     }
 
     /// Writes the bits of `mask`, as far as software can write them.
-    pub(super) fn write(&mut self, register: u64, value: u64, mask: u64) {
+    pub(super) fn write(&mut self, register: u64, value: u64, mask: u64, commands: &CommandPointers) {
         let merge = |old: u64, writable: u64| old & !(mask & writable) | value & mask & writable;
         let ring_base = |old: RingBase| RingBase::from_bits(merge(old.into_bits(), RingBase::WRITABLE));
         let pointer =
@@ -95,7 +92,8 @@ impl RegisterFile {
             }
             offset::CMD_BUF_BASE if !commands_run => {
                 self.cmd_base = ring_base(self.cmd_base);
-                (self.cmd_head, self.cmd_tail) = (RingPointer::new(), RingPointer::new());
+                commands.set_head(0);
+                commands.set_tail(0);
             }
             offset::EVT_LOG_BASE if !events_run => {
                 self.evt_base = ring_base(self.evt_base);
@@ -114,9 +112,9 @@ impl RegisterFile {
                 *control = merge(*control, XT_INT_WRITABLE);
             }
             // The IOMMU owns these two while it runs.
-            offset::CMD_BUF_HEAD if !commands_run => self.cmd_head = pointer(self.cmd_head),
+            offset::CMD_BUF_HEAD if !commands_run => commands.set_head(pointer(commands.head()).into_bits()),
             offset::EVT_LOG_TAIL if !events_run => self.evt_tail = pointer(self.evt_tail),
-            offset::CMD_BUF_TAIL => self.cmd_tail = pointer(self.cmd_tail),
+            offset::CMD_BUF_TAIL => commands.set_tail(pointer(commands.tail()).into_bits()),
             offset::EVT_LOG_HEAD => self.evt_head = pointer(self.evt_head),
             offset::STATUS => {
                 let cleared = value & mask & Status::WRITE_1_TO_CLEAR;

@@ -1,14 +1,55 @@
-//! Requests: device table entry, interrupt remapping table entry, answer.
+//! Interrupt requests: device table entry, interrupt remapping table entry, outcome.
 
 use vm_memory::GuestMemory;
 
 use super::Iommu;
-use super::in_flight::{InFlightGuard, lock};
-use super::outcome::{Answer, InterruptRequest, Lookup, Outcome, Response};
+use super::cache::{Guard, Place};
+use super::in_flight::{InFlightGuard, LookupKind};
+use super::outcome::{InterruptRequest, Lookup, Observer, Outcome, Response};
 use super::spec::dte::RawDte;
+use super::spec::event::HardwareError;
 use super::spec::irte::RawIrte;
 use super::spec::registers::Control;
+use super::tables::{Dte, irte_key};
 use super::verdict::{DteVerdict, IrteTarget, Judge, Refusal};
+
+/// What Control means to interrupts, in a byte; 0 if they are not looked up in the IRT cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mode(pub(super) u64);
+
+impl Mode {
+    const GA_EN: u64 = 1;
+    const XT_EN: u64 = 1 << 1;
+    const WIDE: u64 = 1 << 2;
+    const ON: u64 = 1 << 3;
+
+    pub(super) fn of(control: Control) -> Self {
+        let bit = |bit, set| if set { bit } else { 0 };
+        if !control.iommu_en() || control.irt_cache_dis() {
+            return Self(0);
+        }
+        Self(
+            Self::ON
+                | bit(Self::GA_EN, control.ga_en())
+                | bit(Self::XT_EN, control.xt_en())
+                | bit(Self::WIDE, control.num_int_remap_mode() == 1),
+        )
+    }
+
+    #[inline]
+    pub(super) fn ga_en(self) -> bool {
+        self.0 & Self::GA_EN != 0
+    }
+
+    /// Whether a message is an interrupt that IRTEs decide on, whatever the DTE says: fixed or arbitrated, or with
+    /// no delivery mode at all.
+    #[inline]
+    fn is_mapped(self, request: &InterruptRequest) -> bool {
+        let special = request.data & 0x600 != 0;
+        let logical = request.address & 1 << 2 != 0;
+        request.address >> 20 == 0xfee && (!special || self.0 & Self::WIDE != 0 && logical)
+    }
+}
 
 /// One request on its way through the tables.
 #[derive(Debug, Clone, Copy)]
@@ -17,9 +58,11 @@ pub(super) struct Walk {
     /// As of the request.
     pub(super) control: Control,
     /// Captured before anything was looked up: what the walk caches may depend on all that it saw.
-    pub(super) dte_generation: u64,
-    /// Likewise.
     pub(super) irt_generation: u64,
+    /// Likewise.
+    pub(super) irt_guard: Guard,
+    /// Likewise.
+    pub(super) dte_guard: Guard,
 }
 
 /// A table read in progress. The bytes were sampled when the token was given out.
@@ -27,23 +70,23 @@ pub(super) struct Walk {
 /// Dropping it abandons the request: it is then answered as far as invalidations are concerned.
 #[derive(Debug)]
 #[must_use]
-pub struct FillToken {
+pub struct FillToken<'a> {
     walk: Walk,
     read: TableRead,
-    guard: InFlightGuard,
+    guard: InFlightGuard<'a>,
 }
 
-/// What was read; `None` if memory did not answer.
+/// What was read.
 #[derive(Debug)]
 enum TableRead {
     Dte {
         address: u64,
-        raw: Option<RawDte>,
+        raw: Result<RawDte, HardwareError>,
     },
     Irte {
-        dte: Lookup<RawDte>,
+        dte: Option<Place>,
         target: IrteTarget,
-        raw: Option<RawIrte>,
+        raw: Result<RawIrte, HardwareError>,
     },
 }
 
@@ -56,7 +99,7 @@ pub enum TableEntry {
     Irte,
 }
 
-impl FillToken {
+impl FillToken<'_> {
     /// The request that waits.
     pub fn request(&self) -> &InterruptRequest {
         &self.walk.request
@@ -79,72 +122,151 @@ impl FillToken {
     }
 }
 
-/// Where a walk is once the caches have given what they have.
-enum Progress {
-    Answered(Answer),
-    NeedsDte { address: u64 },
-    NeedsIrte { dte: Lookup<RawDte>, target: IrteTarget },
-}
-
 impl<M: GuestMemory> Iommu<M> {
     /// An interrupt message. What the caches hold is answered at once, as of some moment during the call.
-    pub fn request(&self, request: &InterruptRequest) -> Response {
-        let walk = self.begin_walk(request);
-        if let Progress::Answered(answer) = self.walk(&walk, None) {
-            return self.answer(answer);
-        }
-        // Once more, now that invalidations wait for it: none retires between what this walk sees and its answer.
-        let guard = self.in_flight.begin(request.requester);
-        self.advance(self.begin_walk(request), None, guard)
+    #[inline(always)]
+    pub fn request(&self, request: &InterruptRequest) -> Response<'_> {
+        self.request_observed(request, &mut ())
     }
 
     /// The memory read of a fill is back. `token` must be this IOMMU's.
-    pub fn complete(&self, token: FillToken) -> Response {
-        let FillToken { walk, read, guard } = token;
-        let judge = self.judge(&walk);
-        let answer = match read {
-            TableRead::Dte {
-                address,
-                raw: Some(raw),
-            } => {
-                let from = self.cache_dte(&walk, address, &raw);
-                return self.advance(walk, Some(Lookup { from, address, raw }), guard);
-            }
-            TableRead::Dte { address, raw: None } => {
-                blocked(&walk, judge.unreadable_dte(address), None, None)
-            }
-            TableRead::Irte {
-                dte,
-                target,
-                raw: Some(raw),
-            } => {
-                let from = self.cache_irte(&walk, &target, raw);
-                self.remap(
-                    &walk,
-                    dte,
-                    &target,
-                    Lookup {
-                        from,
-                        address: target.address,
-                        raw,
-                    },
-                )
-            }
-            TableRead::Irte {
-                dte,
-                target,
-                raw: None,
-            } => blocked(&walk, judge.unreadable_irte(&target), Some(dte), None),
-        };
-        self.answer(answer)
+    #[inline]
+    pub fn complete<'a>(&'a self, token: FillToken<'a>) -> Response<'a> {
+        self.complete_observed(token, &mut ())
     }
 
-    fn begin_walk(&self, request: &InterruptRequest) -> Walk {
-        Walk {
+    /// Like [`Self::request`], for somebody who looks at the table entries.
+    #[inline(always)]
+    pub fn request_observed<O: Observer>(
+        &self,
+        request: &InterruptRequest,
+        observer: &mut O,
+    ) -> Response<'_> {
+        let mode = self.mode();
+        if mode.is_mapped(request)
+            && let Some(interrupt) = self.known_hit(mode, request.requester, request.data & 0x7ff, observer)
+        {
+            return Response::Answer(Outcome::Remapped(interrupt));
+        }
+        self.walk(request, observer)
+    }
+
+    /// Like [`Self::complete`], for somebody who looks at the table entries.
+    pub fn complete_observed<'a>(
+        &'a self,
+        token: FillToken<'a>,
+        observer: &mut impl Observer,
+    ) -> Response<'a> {
+        let FillToken { walk, read, guard } = token;
+        match read {
+            TableRead::Dte {
+                address,
+                raw: Ok(raw),
+            } => {
+                let dte = self.cache_dte(&walk, address, raw);
+                self.with_dte(walk, dte, guard, observer)
+            }
+            TableRead::Dte {
+                address,
+                raw: Err(error),
+            } => self.block(self.judge(&walk).unreadable_dte(address, error)),
+            TableRead::Irte {
+                dte,
+                target,
+                raw: Ok(raw),
+            } => {
+                let raw = self.second_half(&walk, &target, raw);
+                let verdict = self.judge(&walk).irte(&target, raw);
+                let from = self.cache_irte(&walk, dte, &target, raw, verdict.as_ref().ok().copied());
+                observer.irte(Lookup {
+                    from,
+                    address: target.address,
+                    raw,
+                });
+                match verdict {
+                    Ok(interrupt) => Response::Answer(Outcome::Remapped(interrupt)),
+                    Err(refusal) => self.block(refusal),
+                }
+            }
+            TableRead::Irte {
+                target,
+                raw: Err(error),
+                ..
+            } => self.block(self.judge(&walk).unreadable_irte(&target, error)),
+        }
+    }
+
+    /// The entry as it is once all of it is read.
+    fn second_half(&self, walk: &Walk, target: &IrteTarget, raw: RawIrte) -> RawIrte {
+        if !self.config.faults.torn_irte_read || !walk.control.ga_en() {
+            return raw;
+        }
+        let high: u64 = self.fetch(target.address + 8).map_or(0, u64::from_le);
+        u128::from(high) << 64 | raw & u128::from(u64::MAX)
+    }
+
+    /// A request that is not a known hit.
+    #[inline(never)]
+    fn walk(&self, request: &InterruptRequest, observer: &mut impl Observer) -> Response<'_> {
+        let device = request.requester;
+        // First of all: an invalidation that is not seen below waits for this walk.
+        let guard = self.in_flight.begin(device, LookupKind::Interrupt);
+        let control = self.control();
+        let irte_key = irte_key(control.ga_en(), device, request.data & 0x7ff);
+        let walk = Walk {
             request: *request,
-            control: self.control(),
-            dte_generation: self.dte_generations.of(request.requester),
-            irt_generation: self.irt_generations.of(request.requester),
+            control,
+            irt_generation: self.irt_generations.capture(device),
+            irt_guard: self.irt_cache.guard(irte_key),
+            dte_guard: self.dte_cache.guard(device.0.into()),
+        };
+        if !walk.control.iommu_en() {
+            return forward(request);
+        }
+        let judge = self.judge(&walk);
+        if !judge.is_interrupt() {
+            return self.block(judge.not_an_interrupt());
+        }
+        if let Some(dte) = self.cached_dte(device) {
+            return self.with_dte(walk, dte, guard, observer);
+        }
+        let Some(address) = self.dte_address(device) else {
+            return self.block(judge.out_of_range_device());
+        };
+        let read = TableRead::Dte {
+            address,
+            raw: self.read_dte(address),
+        };
+        Response::Fill(FillToken { walk, read, guard })
+    }
+
+    fn with_dte<'a>(
+        &'a self,
+        walk: Walk,
+        dte: Dte,
+        guard: InFlightGuard<'a>,
+        observer: &mut impl Observer,
+    ) -> Response<'a> {
+        observer.dte(dte.lookup);
+        let judge = self.judge(&walk);
+        let target = match judge.dte(&dte.lookup.raw) {
+            Ok(DteVerdict::Forward) => return forward(&walk.request),
+            Ok(DteVerdict::Remap(target)) => target,
+            Err(refusal) => return self.block(refusal),
+        };
+        let Some(irte) = self.cached_irte(&walk, target.index) else {
+            let raw = self.read_irte(target.address, judge.irte_format());
+            let dte = dte.place;
+            let read = TableRead::Irte { dte, target, raw };
+            return Response::Fill(FillToken { walk, read, guard });
+        };
+        observer.irte(irte.lookup);
+        match judge.irte(&target, irte.lookup.raw) {
+            Ok(interrupt) => {
+                self.know(&walk, dte.place, irte.place, interrupt);
+                Response::Answer(Outcome::Remapped(interrupt))
+            }
+            Err(refusal) => self.block(refusal),
         }
     }
 
@@ -156,94 +278,17 @@ impl<M: GuestMemory> Iommu<M> {
         }
     }
 
-    /// Goes as far as the caches carry, then reads memory.
-    fn advance(&self, walk: Walk, dte: Option<Lookup<RawDte>>, guard: InFlightGuard) -> Response {
-        let read = match self.walk(&walk, dte) {
-            Progress::Answered(answer) => return self.answer(answer),
-            Progress::NeedsDte { address } => TableRead::Dte {
-                address,
-                raw: self.read_dte(address),
-            },
-            Progress::NeedsIrte { dte, target } => {
-                let raw = self.read_irte(target.address, self.judge(&walk).irte_format());
-                TableRead::Irte { dte, target, raw }
-            }
-        };
-        Response::Fill(FillToken { walk, read, guard })
-    }
-
-    fn walk(&self, walk: &Walk, dte: Option<Lookup<RawDte>>) -> Progress {
-        let judge = self.judge(walk);
-        if !walk.control.iommu_en() {
-            return Progress::Answered(forwarded(walk, None));
-        }
-        if !judge.is_interrupt() {
-            return Progress::Answered(blocked(walk, judge.not_an_interrupt(), None, None));
-        }
-        let Some(dte) = dte.or_else(|| self.cached_dte(walk.request.requester)) else {
-            return match self.dte_address(walk.request.requester) {
-                Some(address) => Progress::NeedsDte { address },
-                None => Progress::Answered(blocked(walk, judge.out_of_range_device(), None, None)),
-            };
-        };
-        match judge.dte(&dte.raw) {
-            Ok(DteVerdict::Forward) => Progress::Answered(forwarded(walk, Some(dte))),
-            Ok(DteVerdict::Remap(target)) => match self.cached_irte(walk, target.index) {
-                Some(irte) => Progress::Answered(self.remap(walk, dte, &target, irte)),
-                None => Progress::NeedsIrte { dte, target },
-            },
-            Err(refusal) => Progress::Answered(blocked(walk, refusal, Some(dte), None)),
-        }
-    }
-
-    fn remap(&self, walk: &Walk, dte: Lookup<RawDte>, target: &IrteTarget, irte: Lookup<RawIrte>) -> Answer {
-        match self.judge(walk).irte(target, irte.raw) {
-            Ok(interrupt) => {
-                let outcome = Outcome::Remapped(interrupt);
-                Answer {
-                    request: walk.request,
-                    outcome,
-                    dte: Some(dte),
-                    irte: Some(irte),
-                }
-            }
-            Err(refusal) => blocked(walk, refusal, Some(dte), Some(irte)),
-        }
-    }
-
-    /// Queues the answer's event.
-    fn answer(&self, answer: Answer) -> Response {
-        if let Outcome::Blocked {
-            event: Some(event), ..
-        } = answer.outcome
-        {
-            let state = &mut *lock(&self.state);
+    /// Queues the event.
+    #[cold]
+    fn block(&self, (reason, event): Refusal) -> Response<'_> {
+        if let Some(event) = event {
+            let state = &mut *self.state.lock();
             state.events.push(event, &mut state.registers);
         }
-        Response::Answer(answer)
+        Response::Answer(Outcome::Blocked { reason, event })
     }
 }
 
-fn forwarded(walk: &Walk, dte: Option<Lookup<RawDte>>) -> Answer {
-    let InterruptRequest { address, data, .. } = walk.request;
-    Answer {
-        request: walk.request,
-        outcome: Outcome::Forwarded { address, data },
-        dte,
-        irte: None,
-    }
-}
-
-fn blocked(
-    walk: &Walk,
-    (reason, event): Refusal,
-    dte: Option<Lookup<RawDte>>,
-    irte: Option<Lookup<RawIrte>>,
-) -> Answer {
-    Answer {
-        request: walk.request,
-        outcome: Outcome::Blocked { reason, event },
-        dte,
-        irte,
-    }
+fn forward(&InterruptRequest { address, data, .. }: &InterruptRequest) -> Response<'static> {
+    Response::Answer(Outcome::Forwarded { address, data })
 }

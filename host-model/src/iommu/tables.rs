@@ -1,27 +1,80 @@
 //! Table entries: from the caches, from memory, into the caches.
 
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+
 use sim_bridge::RequesterId;
-use vm_memory::{Bytes, GuestAddress, GuestMemory};
+use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryRegion, VolatileMemory};
 
 use super::Iommu;
-use super::config::{CacheRemapEnClear, OutOfRangeDevice};
-use super::outcome::{Lookup, LookupFrom};
-use super::remap::Walk;
+use super::cache::{CacheEvent, CacheKind, Inserted, InvalidationCause, KEY, Place, Words};
+use super::config::{CacheRemapEnClear, DevtabInvalidation, OutOfRangeDevice};
+use super::outcome::{Interrupt, Lookup, LookupFrom, Observer};
+use super::remap::{Mode, Walk};
 use super::spec::dte::{DTE_BYTES, RawDte};
+use super::spec::event::HardwareError;
 use super::spec::irte::{IrteFlags, IrteFormat, RawIrte};
+use super::sync::fence;
 use super::verdict::IrteTarget;
 
+/// Words of a cached DTE: its address, then the entry.
+pub(super) const DTE_WORDS: usize = 5;
+
+/// Words of a cached IRTE.
+pub(super) const IRTE_WORDS: usize = 6;
+/// Of the requester ID when the fill began.
+const GENERATION: usize = 0;
+/// [`Place::pack`] of the DTE through which the entry was last found...
+const BY_DTE: usize = 1;
+/// ...and what the two came to, an [`Interrupt`], under the [`Mode`] in the upper bits.
+const REMAPPED: usize = 2;
+const ADDRESS: usize = 3;
+const RAW: usize = 4;
+
+/// What no [`Mode`] is.
+const NOT_REMAPPED: u64 = u64::MAX;
+
 /// Key in the IRT cache. It holds the format, because an entry of one is no entry of the other.
-fn irte_key(walk: &Walk, index: u16) -> u64 {
-    let (ga, device) = (
-        u64::from(walk.control.ga_en()),
-        u64::from(walk.request.requester.0),
-    );
-    ga << 27 | device << 11 | u64::from(index)
+#[inline]
+pub(super) fn irte_key(ga_en: bool, device: RequesterId, index: u32) -> u64 {
+    u64::from(ga_en) << 27 | u64::from(device.0) << 11 | u64::from(index)
 }
 
 fn device_of_irte_key(key: u64) -> RequesterId {
     RequesterId((key >> 11) as u16)
+}
+
+/// A device table entry that a walk goes by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dte {
+    pub(super) lookup: Lookup<RawDte>,
+    /// If it is cached.
+    pub(super) place: Option<Place>,
+}
+
+/// An IRT cache entry.
+pub(super) struct CachedIrte {
+    pub(super) lookup: Lookup<RawIrte>,
+    pub(super) place: Place,
+}
+
+fn word<const N: usize>(words: &Words<N>, n: usize) -> u64 {
+    words[n].load(Relaxed)
+}
+
+fn lookup_dte(words: &Words<DTE_WORDS>) -> Lookup<RawDte> {
+    Lookup {
+        from: LookupFrom::Hit,
+        address: word(words, 0),
+        raw: std::array::from_fn(|n| word(words, n + 1)),
+    }
+}
+
+fn lookup_irte(words: &Words<IRTE_WORDS>) -> Lookup<RawIrte> {
+    Lookup {
+        from: LookupFrom::Hit,
+        address: word(words, ADDRESS),
+        raw: u128::from(word(words, RAW + 1)) << 64 | u128::from(word(words, RAW)),
+    }
 }
 
 impl<M: GuestMemory> Iommu<M> {
@@ -33,79 +86,251 @@ impl<M: GuestMemory> Iommu<M> {
         (offset < table.length() || unchecked).then(|| table.address() + offset)
     }
 
-    pub(super) fn read_dte(&self, address: u64) -> Option<RawDte> {
-        let mut bytes = [0; DTE_BYTES as usize];
-        self.memory.read_slice(&mut bytes, GuestAddress(address)).ok()?;
-        Some(bytemuck::must_cast::<_, RawDte>(bytes).map(u64::from_le))
+    /// Reads guest memory.
+    pub(super) fn fetch<T: ByteValued>(&self, address: u64) -> Result<T, HardwareError> {
+        if !self.config.faults.memory.is_empty()
+            && let Some(error) = self.config.faults.on_read(address, size_of::<T>())
+        {
+            return Err(error);
+        }
+        let address = GuestAddress(address);
+        // Half the work of `read_obj`, which is for what lies across regions.
+        let in_region = || {
+            let (region, start) = self.memory.to_region_addr(address)?;
+            let slice = region.get_slice(start, size_of::<T>()).ok()?;
+            Some(slice.get_ref(0).ok()?.load())
+        };
+        match in_region() {
+            Some(value) => Ok(value),
+            None => self
+                .memory
+                .read_obj(address)
+                .map_err(|_| HardwareError::MasterAbort),
+        }
     }
 
-    pub(super) fn read_irte(&self, address: u64, format: IrteFormat) -> Option<RawIrte> {
-        let mut bytes = [0; 16];
-        let entry = &mut bytes[..format.bytes() as usize];
-        self.memory.read_slice(entry, GuestAddress(address)).ok()?;
-        Some(RawIrte::from_le_bytes(bytes))
+    /// Stores 64 bits, little-endian, at an aligned address.
+    pub(super) fn store(&self, address: u64, value: u64) -> Result<(), HardwareError> {
+        if let Some(error) = self.config.faults.on_store(address, 8) {
+            return Err(error);
+        }
+        self.memory
+            .store(value.to_le(), GuestAddress(address), Release)
+            .map_err(|_| HardwareError::MasterAbort)
+    }
+
+    pub(super) fn read_dte(&self, address: u64) -> Result<RawDte, HardwareError> {
+        Ok(self.fetch::<RawDte>(address)?.map(u64::from_le))
+    }
+
+    pub(super) fn read_irte(&self, address: u64, format: IrteFormat) -> Result<RawIrte, HardwareError> {
+        Ok(match format {
+            IrteFormat::Bits32 => u32::from_le(self.fetch(address)?).into(),
+            IrteFormat::Bits128 { .. } => {
+                let [low, high] = self.fetch::<[u64; 2]>(address)?.map(u64::from_le);
+                u128::from(high) << 64 | u128::from(low)
+            }
+        })
     }
 
     /// Hits what is current now, which may be newer than the walk.
-    pub(super) fn cached_dte(&self, device: RequesterId) -> Option<Lookup<RawDte>> {
-        let [address, raw @ ..] = self
+    pub(super) fn cached_dte(&self, device: RequesterId) -> Option<Dte> {
+        let found = self
             .dte_cache
-            .get(device.0.into(), self.dte_generations.of(device))?;
-        Some(Lookup {
-            from: LookupFrom::Hit,
-            address,
-            raw,
+            .find(device.0.into(), |words| Some(lookup_dte(words)));
+        self.counters.count(
+            CacheKind::Dte,
+            match found {
+                Some(_) => CacheEvent::Hit,
+                None => CacheEvent::Miss,
+            },
+        );
+        found.map(|(place, lookup)| Dte {
+            lookup,
+            place: Some(place),
         })
     }
 
-    pub(super) fn cache_dte(&self, walk: &Walk, address: u64, raw: &RawDte) -> LookupFrom {
-        let device = walk.request.requester;
-        let [a, b, c, d] = *raw;
-        let live = |key: u64, generation| self.dte_generations.of(RequesterId(key as u16)) == generation;
-        filled(
-            walk.dte_generation == self.dte_generations.of(device)
-                && self
-                    .dte_cache
-                    .insert(device.0.into(), walk.dte_generation, [address, a, b, c, d], live),
-        )
+    pub(super) fn cache_dte(&self, walk: &Walk, address: u64, raw: RawDte) -> Dte {
+        let key = u64::from(walk.request.requester.0);
+        let guard = if self.config.faults.fill_races_invalidation {
+            self.dte_cache.guard(key)
+        } else {
+            walk.dte_guard
+        };
+        let [a, b, c, d] = raw;
+        let inserted = self
+            .dte_cache
+            .insert(key, [address, a, b, c, d], guard, |_| true, |_, _| true);
+        self.count_insertion(CacheKind::Dte, inserted);
+        let (from, place) = match inserted {
+            Inserted::Filled { place, .. } => (LookupFrom::Fill, Some(place)),
+            Inserted::Refused => (LookupFrom::Uncached, None),
+        };
+        let lookup = Lookup { from, address, raw };
+        Dte { lookup, place }
     }
 
     /// Like [`Self::cached_dte`].
-    pub(super) fn cached_irte(&self, walk: &Walk, index: u16) -> Option<Lookup<RawIrte>> {
+    pub(super) fn cached_irte(&self, walk: &Walk, index: u16) -> Option<CachedIrte> {
         if self.control().irt_cache_dis() {
             return None;
         }
-        let generation = self.irt_generations.of(walk.request.requester);
-        let [address, low, high] = self.irt_cache.get(irte_key(walk, index), generation)?;
-        Some(Lookup {
-            from: LookupFrom::Hit,
-            address,
-            raw: u128::from(high) << 64 | u128::from(low),
-        })
+        let device = walk.request.requester;
+        let generation = self.irt_generations.of(device);
+        let key = irte_key(walk.control.ga_en(), device, index.into());
+        let found = self.irt_cache.find(key, |words| {
+            (word(words, GENERATION) == generation).then(|| lookup_irte(words))
+        });
+        self.counters.count(
+            CacheKind::Irt,
+            match found {
+                Some(_) => CacheEvent::Hit,
+                None => CacheEvent::Miss,
+            },
+        );
+        found.map(|(place, lookup)| CachedIrte { lookup, place })
     }
 
-    pub(super) fn cache_irte(&self, walk: &Walk, target: &IrteTarget, raw: RawIrte) -> LookupFrom {
-        let cacheable = IrteFlags::of(raw).remap_en
-            || self.config.policies.cache_remap_en_clear == CacheRemapEnClear::Yes;
-        let live = |key: u64, generation| self.irt_generations.of(device_of_irte_key(key)) == generation;
-        filled(
-            cacheable
-                && !self.control().irt_cache_dis()
-                && walk.irt_generation == self.irt_generations.of(walk.request.requester)
-                && self.irt_cache.insert(
-                    irte_key(walk, target.index),
-                    walk.irt_generation,
-                    [target.address, raw as u64, (raw >> 64) as u64],
-                    live,
-                ),
-        )
+    /// Both caches at once, if the walk that last used the entry went by the DTE that is still cached, and came to a
+    /// remapped interrupt.
+    #[inline(always)]
+    pub(super) fn known_hit<O: Observer>(
+        &self,
+        mode: Mode,
+        device: RequesterId,
+        index: u32,
+        observer: &mut O,
+    ) -> Option<Interrupt> {
+        let generation = self.irt_generations.of(device);
+        let key = irte_key(mode.ga_en(), device, index);
+        let (_, (by_dte, remapped, irte)) = self.irt_cache.find(key, |words| {
+            let remapped = word(words, REMAPPED);
+            (word(words, GENERATION) == generation && remapped >> Interrupt::BITS == mode.0).then(|| {
+                (
+                    word(words, BY_DTE),
+                    remapped,
+                    O::LOOKS.then(|| lookup_irte(words)),
+                )
+            })
+        })?;
+        let place = Place::unpack(by_dte, device.0.into());
+        if let Some(irte) = irte {
+            observer.dte(self.dte_cache.at(place, |words| Some(lookup_dte(words)))?);
+            observer.irte(irte);
+        } else if !self.dte_cache.is_at(place) {
+            return None;
+        }
+        self.counters.count_known_hit();
+        Some(Interrupt::from_bits(remapped & ((1 << Interrupt::BITS) - 1)))
     }
-}
 
-fn filled(cached: bool) -> LookupFrom {
-    if cached {
-        LookupFrom::Fill
-    } else {
-        LookupFrom::Uncached
+    /// Notes what an entry has come to, for [`Self::known_hit`].
+    pub(super) fn know(&self, walk: &Walk, dte: Option<Place>, irte: Place, interrupt: Interrupt) {
+        let mode = Mode::of(walk.control);
+        if let Some(dte) = dte {
+            let remapped = mode.0 << Interrupt::BITS | interrupt.into_bits();
+            self.irt_cache
+                .amend(irte, [(BY_DTE, dte.pack()), (REMAPPED, remapped)]);
+        }
+    }
+
+    /// Caches an entry, and what it has come to.
+    pub(super) fn cache_irte(
+        &self,
+        walk: &Walk,
+        dte: Option<Place>,
+        target: &IrteTarget,
+        raw: RawIrte,
+        interrupt: Option<Interrupt>,
+    ) -> LookupFrom {
+        let device = walk.request.requester;
+        let key = irte_key(walk.control.ga_en(), device, target.index.into());
+        let cacheable = (IrteFlags::of(raw).remap_en
+            || self.config.policies.cache_remap_en_clear == CacheRemapEnClear::Yes)
+            && !self.control().irt_cache_dis();
+        let (generation, guard) = if self.config.faults.fill_races_invalidation {
+            (self.irt_generations.of(device), self.irt_cache.guard(key))
+        } else {
+            (walk.irt_generation, walk.irt_guard)
+        };
+        let (by_dte, remapped) = match (dte, interrupt) {
+            (Some(dte), Some(interrupt)) => {
+                let mode = Mode::of(walk.control);
+                (dte.pack(), mode.0 << Interrupt::BITS | interrupt.into_bits())
+            }
+            _ => (0, NOT_REMAPPED),
+        };
+        let words = [
+            generation,
+            by_dte,
+            remapped,
+            target.address,
+            raw as u64,
+            (raw >> 64) as u64,
+        ];
+        let live = |key: u64, words: &Words<IRTE_WORDS>| {
+            word(words, GENERATION) == self.irt_generations.of(device_of_irte_key(key))
+        };
+        let inserted = if cacheable && generation == self.irt_generations.of(device) {
+            self.irt_cache.insert(key, words, guard, |_| true, live)
+        } else {
+            Inserted::Refused
+        };
+        self.count_insertion(CacheKind::Irt, inserted);
+        match inserted {
+            Inserted::Filled { .. } => LookupFrom::Fill,
+            Inserted::Refused => LookupFrom::Uncached,
+        }
+    }
+
+    /// INVALIDATE_DEVTAB_ENTRY.
+    pub(super) fn invalidate_dte(&self, device: RequesterId) {
+        self.counters
+            .count(CacheKind::Dte, CacheEvent::Invalidation(InvalidationCause::One));
+        self.dte_cache.drop_key(device.0.into());
+        // As a generation is: counted before the lookups in flight are looked at.
+        fence(SeqCst);
+        if self.config.policies.devtab_invalidation == DevtabInvalidation::DteAndIrtes {
+            self.invalidate_irtes(device);
+        }
+    }
+
+    /// INVALIDATE_INTERRUPT_TABLE.
+    #[inline]
+    pub(super) fn invalidate_irtes(&self, device: RequesterId) {
+        self.counters
+            .count(CacheKind::Irt, CacheEvent::Invalidation(InvalidationCause::One));
+        if self.irt_generations.invalidate(device) {
+            self.counters.count(
+                CacheKind::Irt,
+                CacheEvent::Invalidation(InvalidationCause::GenerationWrap),
+            );
+            self.irt_cache
+                .drop_where(|key, _| device_of_irte_key(key & KEY) == device);
+        }
+    }
+
+    /// INVALIDATE_IOMMU_ALL.
+    pub(super) fn invalidate_all(&self) {
+        let all = CacheEvent::Invalidation(InvalidationCause::All);
+        self.counters.count(CacheKind::Dte, all);
+        self.dte_cache.drop_where(|_, _| true);
+        if !self.config.faults.invalidate_all_keeps_irt {
+            self.counters.count(CacheKind::Irt, all);
+            self.irt_cache.drop_where(|_, _| true);
+        }
+        fence(SeqCst);
+    }
+
+    pub(super) fn count_insertion(&self, cache: CacheKind, inserted: Inserted) {
+        let event = match inserted {
+            Inserted::Filled { .. } => CacheEvent::Fill,
+            Inserted::Refused => CacheEvent::Uncached,
+        };
+        self.counters.count(cache, event);
+        if let Inserted::Filled { evicted: true, .. } = inserted {
+            self.counters.count(cache, CacheEvent::Eviction);
+        }
     }
 }

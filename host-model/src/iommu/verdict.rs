@@ -21,9 +21,12 @@ pub(super) enum DteVerdict {
 /// An entry in an interrupt remapping table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IrteTarget {
-    pub(super) interrupts: InterruptDte,
-    pub(super) index: u16,
     pub(super) address: u64,
+    pub(super) index: u16,
+    /// Of the DTE.
+    pub(super) domain: u16,
+    /// Likewise.
+    pub(super) ignore_unmapped: bool,
 }
 
 /// One request under one setting of the IOMMU.
@@ -89,9 +92,10 @@ impl Judge<'_> {
         }
         let address = table.root + u64::from(index) * self.irte_format().bytes();
         Ok(DteVerdict::Remap(IrteTarget {
-            interrupts,
-            index,
             address,
+            index,
+            domain: interrupts.domain,
+            ignore_unmapped: interrupts.ignore_unmapped,
         }))
     }
 
@@ -109,19 +113,17 @@ impl Judge<'_> {
             let flags = EventFlags::new()
                 .with_present(present)
                 .with_reserved_not_zero(present);
-            let suppressed = target.interrupts.ignore_unmapped || IrteFlags::of(raw).sup_iopf;
-            let event = (!suppressed).then(|| self.page_fault(target.interrupts.domain, flags));
+            let suppressed = target.ignore_unmapped || IrteFlags::of(raw).sup_iopf;
+            let event = (!suppressed).then(|| self.page_fault(target.domain, flags));
             (BlockReason::Irte(error), event)
         })?;
-        let index = target.index;
-        Ok(Interrupt {
-            destination,
-            destination_mode,
-            vector,
-            int_type,
-            request_eoi,
-            index,
-        })
+        Ok(Interrupt::new()
+            .with_destination(destination)
+            .with_destination_mode(destination_mode)
+            .with_vector(vector)
+            .with_int_type(int_type)
+            .with_request_eoi(request_eoi)
+            .with_index(target.index))
     }
 
     pub(super) fn not_an_interrupt(&self) -> Refusal {
@@ -139,23 +141,23 @@ impl Judge<'_> {
         (BlockReason::DeviceOutOfRange, Some(event))
     }
 
-    pub(super) fn unreadable_dte(&self, address: u64) -> Refusal {
+    pub(super) fn unreadable_dte(&self, address: u64, error: HardwareError) -> Refusal {
         let event = Event::DevTabHardwareError {
             device: self.request.requester,
             address,
             flags: EventFlags::new().with_interrupt(true),
-            error: HardwareError::MasterAbort,
+            error,
         };
         (BlockReason::DteUnreadable(address), Some(event))
     }
 
-    pub(super) fn unreadable_irte(&self, target: &IrteTarget) -> Refusal {
+    pub(super) fn unreadable_irte(&self, target: &IrteTarget, error: HardwareError) -> Refusal {
         let event = Event::PageTabHardwareError {
             device: self.request.requester,
-            domain: target.interrupts.domain,
+            domain: target.domain,
             address: target.address,
             flags: EventFlags::new().with_interrupt(true),
-            error: HardwareError::MasterAbort,
+            error,
         };
         let reported = self.policies.irte_read_failure == IrteReadFailure::PageTabHardwareError;
         (

@@ -28,7 +28,7 @@ use sim_bridge::RequesterId;
 
 use crate::driver::{DriverError, Entry, IommuDriver, MsiMessage, Target};
 use crate::exec::SpinLock;
-use crate::iommu::spec::command::Command;
+use crate::iommu::spec::command::{Command, PageRange};
 use crate::iommu::spec::dte::DTE_BYTES;
 use crate::machine::{Cpu, Memory};
 use crate::pci::PciTree;
@@ -246,8 +246,7 @@ fn invalidate_all_pages(domain: u16) -> Command {
     Command::InvalidateIommuPages {
         domain,
         pasid: 0,
-        address: 0x7fff_ffff_ffff_f000,
-        size: true,
+        range: PageRange::ALL,
         directory: true,
         guest: false,
     }

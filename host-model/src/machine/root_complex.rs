@@ -6,7 +6,7 @@ use sim_bridge::{RequesterId, SimTime};
 
 use super::{Machine, ROOT_COMPLEX};
 use crate::checker::Freshness;
-use crate::iommu::{Answer, InterruptRequest, Outcome, Response};
+use crate::iommu::{Answer, InterruptRequest, Observed, Outcome, Response};
 use crate::trace::{Dropped, Ending, Kind, Source};
 
 /// Interrupt messages are memory writes to 0xFEEx_xxxx.
@@ -133,19 +133,21 @@ impl Machine {
         };
         let mut sampled = sample();
         let mut samples = Vec::new();
-        let mut response = self.iommu().request(&request);
-        let answer = loop {
+        let mut observed = Observed::default();
+        let mut response = self.iommu().request_observed(&request, &mut observed);
+        let outcome = loop {
             match response {
-                Response::Answer(answer) => break answer,
+                Response::Answer(outcome) => break outcome,
                 Response::Fill(token) => {
                     samples.push((token.address(), sampled));
                     self.executor().sleep(self.timing().iommu_memory_read).await;
                     sampled = sample();
-                    response = self.iommu().complete(token);
+                    response = self.iommu().complete_observed(token, &mut observed);
                     self.run_iommu();
                 }
             }
         };
+        let answer = Answer::new(request, outcome, observed);
         let freshness = self.with_checker(|checker| checker.judge(&answer, &samples, self.now()));
         self.record(Source::Iommu, Kind::Answered { answer, freshness });
         self.run_iommu();
@@ -176,7 +178,7 @@ impl Machine {
     fn deliver(&self, answer: &Answer) -> Ending {
         let (destination, vector) = match answer.outcome {
             Outcome::Blocked { .. } => return Ending::Blocked,
-            Outcome::Remapped(interrupt) => (interrupt.destination, interrupt.vector),
+            Outcome::Remapped(interrupt) => (interrupt.destination(), interrupt.vector()),
             // The compatibility format: destination in address bits 19:12, vector in data bits 7:0 (Intel SDM 11.11).
             Outcome::Forwarded { address, data } => ((address >> 12 & 0xff) as u32, data as u8),
         };

@@ -1,34 +1,19 @@
-//! Device table entries (AMD IOMMU spec 2.2.2.1), interrupt half.
+//! Device table entries (AMD IOMMU spec 2.2.2.1). Quadwords 2 and 3 are about interrupts, 0 and 1 about memory
+//! requests.
 
 use bitfield_struct::bitfield;
+
+mod memory;
+
+pub use memory::{
+    DteDomain, DteTranslation, HostTranslation, MemoryDte, MemoryDteRules, PageTables, Suppress,
+};
 
 /// A device table entry as it lies in memory: four little-endian quadwords.
 pub type RawDte = [u64; 4];
 
 /// Bytes of an entry.
 pub const DTE_BYTES: u64 = 32;
-
-/// Quadword 0, as far as interrupts need it.
-#[bitfield(u64)]
-#[derive(PartialEq, Eq)]
-pub struct DteTranslation {
-    /// V: bits 127:1 are valid.
-    pub valid: bool,
-    /// TV: translation fields are valid.
-    pub translation_valid: bool,
-    #[bits(62)]
-    __: u64,
-}
-
-/// Quadword 1, as far as interrupts need it.
-#[bitfield(u64)]
-#[derive(PartialEq, Eq)]
-pub struct DteDomain {
-    /// Domain ID.
-    pub domain: u16,
-    #[bits(48)]
-    __: u64,
-}
 
 /// Quadword 2: bits 191:128.
 #[bitfield(u64)]
@@ -124,12 +109,20 @@ pub enum DteError {
     /// IntTabLen is above 11.
     #[error("DTE: IntTabLen {0} is above 11 (2048 entries)")]
     IntTabLen(u8),
+    /// Mode is 7, or above what EFR.HATS says.
+    #[error("DTE: Mode {mode} is above {highest} levels")]
+    Mode {
+        /// Of the DTE.
+        mode: u8,
+        /// Levels that the IOMMU walks.
+        highest: u8,
+    },
 }
 
 impl DteError {
     /// The event's RZ flag: reserved bits that are not zero, rather than an illegal value.
     pub const fn reserved_not_zero(&self) -> bool {
-        !matches!(self, Self::IntTabLen(_))
+        !matches!(self, Self::IntTabLen(_) | Self::Mode { .. })
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Irte128Low {
     pub ga_tag: u32,
 }
 
-/// 128-bit entry, high quadword, GuestMode 0.
+/// 128-bit entry, high quadword.
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]
 pub struct Irte128High {
@@ -71,6 +71,30 @@ pub struct Irte128High {
     pub reserved_high: u8,
     /// Destination bits 31:24.
     pub destination: u8,
+}
+
+/// 128-bit entry, low quadword, GuestMode 1 (vAPIC). The high quadword is [`Irte128High`].
+#[bitfield(u64)]
+#[derive(PartialEq, Eq)]
+pub struct GuestIrteLow {
+    /// RemapEn.
+    pub remap_en: bool,
+    /// SupIOPF: no IO_PAGE_FAULT events for this entry.
+    pub sup_iopf: bool,
+    /// GALogIntr: an interrupt for a virtual CPU that does not run is logged.
+    pub ga_log_intr: bool,
+    /// Reserved. The highest is GAPPIDis where EFR has GAPPISup.
+    #[bits(3)]
+    pub reserved: u8,
+    /// IsRun: the virtual CPU runs.
+    pub is_run: bool,
+    /// GuestMode.
+    pub guest_mode: bool,
+    /// Destination bits 23:0.
+    #[bits(24)]
+    pub destination: u32,
+    /// GATag.
+    pub ga_tag: u32,
 }
 
 /// Entry format, by Control.GAEn and Control.XTEn.
@@ -104,6 +128,22 @@ pub enum DestinationMode {
     Logical,
 }
 
+impl DestinationMode {
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        match bits {
+            0 => Self::Physical,
+            _ => Self::Logical,
+        }
+    }
+
+    pub(crate) const fn into_bits(self) -> u8 {
+        match self {
+            Self::Physical => 0,
+            Self::Logical => 1,
+        }
+    }
+}
+
 /// Interrupt types that an entry can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IntType {
@@ -111,6 +151,22 @@ pub enum IntType {
     Fixed,
     /// 1: lowest priority.
     Arbitrated,
+}
+
+impl IntType {
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        match bits {
+            0 => Self::Fixed,
+            _ => Self::Arbitrated,
+        }
+    }
+
+    pub(crate) const fn into_bits(self) -> u8 {
+        match self {
+            Self::Fixed => 0,
+            Self::Arbitrated => 1,
+        }
+    }
 }
 
 /// A legal entry with RemapEn set.
@@ -128,6 +184,23 @@ pub struct Irte {
     pub request_eoi: bool,
 }
 
+/// A legal entry with RemapEn and GuestMode set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestIrte {
+    /// The virtual CPU runs.
+    pub is_run: bool,
+    /// An interrupt for a virtual CPU that does not run is logged.
+    pub ga_log_intr: bool,
+    /// Physical APIC ID of the CPU that the virtual CPU runs on, 8 bits unless XT.
+    pub destination: u32,
+    /// Names the virtual CPU in the GA log.
+    pub ga_tag: u32,
+    /// Guest's vector.
+    pub vector: u8,
+    /// GA root pointer: physical address of the vAPIC backing page.
+    pub backing_page: u64,
+}
+
 /// Why an entry remaps nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IrteError {
@@ -137,7 +210,7 @@ pub enum IrteError {
     /// IntType is neither fixed nor arbitrated.
     #[error("IRTE: IntType {0} is reserved")]
     ReservedIntType(u8),
-    /// GuestMode, which the IOMMU does not do.
+    /// GuestMode, which a 32-bit entry can't have, or which Control.GAMEn does not enable.
     #[error("IRTE: GuestMode is set and not supported")]
     GuestMode,
     /// Reserved bits are set.
@@ -145,13 +218,15 @@ pub enum IrteError {
     ReservedBits(u128),
 }
 
-/// Bits 0 and 1 of every format.
+/// What every format has at the same place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IrteFlags {
     /// RemapEn.
     pub remap_en: bool,
     /// SupIOPF.
     pub sup_iopf: bool,
+    /// GuestMode.
+    pub guest_mode: bool,
 }
 
 impl IrteFlags {
@@ -161,7 +236,24 @@ impl IrteFlags {
         Self {
             remap_en: low.remap_en(),
             sup_iopf: low.sup_iopf(),
+            guest_mode: low.guest_mode(),
         }
+    }
+}
+
+/// Reserved bits of the high quadword, in place.
+const RESERVED_HIGH: RawIrte = (Irte128High::new()
+    .with_reserved_low(0xf)
+    .with_reserved_high(0xf)
+    .into_bits() as RawIrte)
+    << 64;
+
+/// 32 bits if XT, otherwise 8.
+const fn destination_128(low: u32, high: Irte128High, xt: bool) -> u32 {
+    if xt {
+        low | (high.destination() as u32) << 24
+    } else {
+        low & 0xff
     }
 }
 
@@ -189,16 +281,8 @@ impl Irte {
             }
             IrteFormat::Bits128 { xt } => {
                 let high = Irte128High::from_bits((raw >> 64) as u64);
-                let destination = low.destination() | (high.destination() as u32) << 24;
-                let reserved = Irte128High::new()
-                    .with_reserved_low(0xf)
-                    .with_reserved_high(0xf)
-                    .into_bits();
-                (
-                    if xt { destination } else { destination & 0xff },
-                    high.vector(),
-                    (reserved as u128) << 64,
-                )
+                let destination = destination_128(low.destination(), high, xt);
+                (destination, high.vector(), RESERVED_HIGH)
             }
         };
         if raw & reserved != 0 && !ignore_reserved {
@@ -215,6 +299,49 @@ impl Irte {
             int_type,
             request_eoi: low.rq_eoi(),
         })
+    }
+}
+
+impl GuestIrte {
+    /// Bits that hardware reads on every use instead of caching them: IsRun and Destination (AMD IOMMU spec 3.08) and
+    /// GATag (Linux 7.2 iommu.c `amd_iommu_update_ga`).
+    pub const NOT_CACHED: RawIrte = {
+        let low = GuestIrteLow::new()
+            .with_is_run(true)
+            .with_destination(0xff_ffff)
+            .with_ga_tag(u32::MAX);
+        let high = Irte128High::new().with_destination(0xff);
+        (high.into_bits() as RawIrte) << 64 | low.into_bits() as RawIrte
+    };
+
+    /// A cached entry as it is used: with the bits that are not cached as memory has them now.
+    pub const fn refreshed(cached: RawIrte, memory: RawIrte) -> RawIrte {
+        cached & !Self::NOT_CACHED | memory & Self::NOT_CACHED
+    }
+
+    /// Of a 128-bit entry. Refuses entries without RemapEn first, then, unless told to ignore them, reserved bits.
+    /// `None` if GuestMode is 0.
+    pub const fn parse(raw: RawIrte, xt: bool, ignore_reserved: bool) -> Option<Result<Self, IrteError>> {
+        let low = GuestIrteLow::from_bits(raw as u64);
+        if !low.guest_mode() {
+            return None;
+        }
+        if !low.remap_en() {
+            return Some(Err(IrteError::RemapEnClear));
+        }
+        let reserved = RESERVED_HIGH | GuestIrteLow::new().with_reserved(7).into_bits() as RawIrte;
+        if raw & reserved != 0 && !ignore_reserved {
+            return Some(Err(IrteError::ReservedBits(raw & reserved)));
+        }
+        let high = Irte128High::from_bits((raw >> 64) as u64);
+        Some(Ok(Self {
+            is_run: low.is_run(),
+            ga_log_intr: low.ga_log_intr(),
+            destination: destination_128(low.destination(), high, xt),
+            ga_tag: low.ga_tag(),
+            vector: high.vector(),
+            backing_page: high.ga_root() << 12,
+        }))
     }
 }
 
@@ -309,10 +436,67 @@ mod tests {
         assert_eq!(refused, Err(IrteError::ReservedBits(0x0100_0000)));
     }
 
+    /// Linux struct irte_ga, fields_vapic: valid 0, no_fault 1, ga_log_intr 2, is_run 6, guest_mode 7, destination
+    /// 31:8, ga_tag 63:32; high: vector 7:0, ga_root_ptr 51:12, destination 63:56.
+    const GUEST: RawIrte = 0x8900_1234_5678_9041 << 64 | 0x00ab_cdef_4567_89c5;
+
+    #[test]
+    fn a_guest_entry_has_the_layout_of_linux() {
+        let guest = GuestIrte {
+            is_run: true,
+            ga_log_intr: true,
+            destination: 0x8945_6789,
+            ga_tag: 0x00ab_cdef,
+            vector: 0x41,
+            backing_page: 0x1234_5678_9000,
+        };
+        assert_eq!(GuestIrte::parse(GUEST, true, false), Some(Ok(guest)));
+        let xapic = GuestIrte {
+            destination: 0x89,
+            ..guest
+        };
+        assert_eq!(GuestIrte::parse(GUEST, false, false), Some(Ok(xapic)));
+        let idle = GuestIrte {
+            is_run: false,
+            ga_log_intr: false,
+            ..guest
+        };
+        assert_eq!(GuestIrte::parse(GUEST & !0x44, true, false), Some(Ok(idle)));
+    }
+
+    #[test]
+    fn reserved_bits_of_a_guest_entry_are_refused_unless_ignored() {
+        let parse = |bit, ignore| GuestIrte::parse(0x81 | 1_u128 << bit, true, ignore).unwrap();
+        let illegal = (0..128).filter(|bit| parse(*bit, false).is_err());
+        assert_eq!(
+            illegal.collect::<Vec<u32>>(),
+            [3, 4, 5, 72, 73, 74, 75, 116, 117, 118, 119]
+        );
+        assert_eq!(parse(5, false), Err(IrteError::ReservedBits(1 << 5)));
+        assert!((0..128).all(|bit| parse(bit, true).is_ok()));
+    }
+
+    #[test]
+    fn only_an_entry_with_guest_mode_is_a_guest_entry() {
+        assert_eq!(GuestIrte::parse(GUEST & !0x80, true, false), None);
+        let not_valid = GuestIrte::parse(GUEST & !1, true, false);
+        assert_eq!(not_valid, Some(Err(IrteError::RemapEnClear)));
+    }
+
+    #[test]
+    fn is_run_destination_and_tag_are_as_in_memory_and_the_rest_as_cached() {
+        let changed = (0..128).filter(|bit| GuestIrte::refreshed(0, 1 << bit) != 0);
+        let expected = [6].into_iter().chain(8..64).chain(120..128);
+        assert_eq!(changed.collect::<Vec<u32>>(), expected.collect::<Vec<_>>());
+        assert_eq!(GuestIrte::refreshed(GUEST, GUEST), GUEST);
+        assert_eq!(GuestIrte::refreshed(GUEST, 0), GUEST & !GuestIrte::NOT_CACHED);
+    }
+
     #[test]
     fn unknown_bits_survive_a_round_trip() {
         assert_eq!(Irte32::from_bits(u32::MAX).into_bits(), u32::MAX);
         assert_eq!(Irte128Low::from_bits(u64::MAX).into_bits(), u64::MAX);
+        assert_eq!(GuestIrteLow::from_bits(u64::MAX).into_bits(), u64::MAX);
         assert_eq!(Irte128High::from_bits(u64::MAX).into_bits(), u64::MAX);
     }
 }

@@ -8,4 +8,7 @@ pub mod dte;
 pub mod event;
 pub mod features;
 pub mod irte;
+pub mod log;
+pub mod msi;
+pub mod page_table;
 pub mod registers;

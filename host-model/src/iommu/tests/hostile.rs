@@ -94,7 +94,9 @@ proptest! {
             prop_assert_eq!(rig.iommu.step(), None);
         }
         for response in held {
-            rig.finish(response);
+            if let Response::Fill(token) = response {
+                rig.complete(token);
+            }
         }
     }
 }

@@ -3,28 +3,29 @@
 use super::*;
 
 /// The entry goes from vector 0x31 to 0x32 while a fill has the old one.
-fn rig_with_old_fill() -> (Rig, FillToken) {
-    let rig = Rig::new();
+fn old_fill(rig: &Rig) -> FillToken<'_> {
     rig.set_irte32(3, irte32(5, 0x31));
     let token = rig.ask_until_irte_fill(&Rig::message(RID, 3));
     rig.set_irte32(3, irte32(5, 0x32));
-    (rig, token)
+    token
 }
 
 #[test]
 fn a_fill_answers_with_what_was_read_when_it_began() {
-    let (rig, token) = rig_with_old_fill();
-    let answer = rig.finish(rig.iommu.complete(token));
+    let rig = Rig::new();
+    let token = old_fill(&rig);
+    let answer = rig.complete(token);
     assert_eq!((target(&answer).1, irte_from(&answer)), (0x31, LookupFrom::Fill));
 }
 
 #[test]
 fn a_fill_that_an_invalidation_overtakes_answers_but_is_never_hit() {
     for command in [invalidate_irt(RID), INVALIDATE_ALL] {
-        let (rig, token) = rig_with_old_fill();
+        let rig = Rig::new();
+        let token = old_fill(&rig);
         rig.queue(command);
         rig.run();
-        let old = rig.finish(rig.iommu.complete(token));
+        let old = rig.complete(token);
         assert_eq!((target(&old).1, irte_from(&old)), (0x31, LookupFrom::Uncached));
         let new = rig.ask(&Rig::message(RID, 3));
         assert_eq!((target(&new).1, irte_from(&new)), (0x32, LookupFrom::Fill));
@@ -44,7 +45,7 @@ fn a_dte_fill_that_an_invalidation_overtakes_is_never_hit() {
     rig.set_dte(RID, [0; 4]);
     rig.queue(invalidate_dte(RID));
     rig.run();
-    let old = rig.finish(rig.iommu.complete(token));
+    let old = rig.complete(token);
     assert_eq!(old.dte.unwrap().from, LookupFrom::Uncached);
     let new = rig.ask(&Rig::message(RID, 3));
     assert!(matches!(new.outcome, Outcome::Forwarded { .. }));
@@ -67,7 +68,7 @@ fn an_irte_read_by_way_of_an_old_dte_is_never_hit() {
     rig.queue(invalidate_dte(RID));
     rig.queue(invalidate_irt(RID));
     rig.run();
-    let old = rig.finish(rig.iommu.complete(token));
+    let old = rig.complete(token);
     assert_eq!((target(&old).1, irte_from(&old)), (0x31, LookupFrom::Uncached));
     assert_eq!(target(&rig.ask(&Rig::message(RID, 3))).1, 0x32);
 }
@@ -75,7 +76,8 @@ fn an_irte_read_by_way_of_an_old_dte_is_never_hit() {
 #[test]
 fn completion_wait_waits_for_older_lookups_of_an_invalidated_requester_id() {
     for command in [invalidate_irt(RID), invalidate_dte(RID), INVALIDATE_ALL] {
-        let (rig, token) = rig_with_old_fill();
+        let rig = Rig::new();
+        let token = old_fill(&rig);
         rig.queue(command);
         rig.queue(completion_wait(1));
         assert!(matches!(
@@ -91,7 +93,7 @@ fn completion_wait_waits_for_older_lookups_of_an_invalidated_requester_id() {
         ));
         assert!(!rig.iommu.has_work());
         assert_eq!((rig.semaphore(), rig.iommu.read(0x2000, 4)), (0, 16));
-        rig.finish(rig.iommu.complete(token));
+        rig.complete(token);
         assert!(rig.iommu.has_work());
         assert!(matches!(
             rig.run()[..],
@@ -123,21 +125,23 @@ fn completion_wait_does_not_wait_for_other_or_younger_lookups() {
 
 #[test]
 fn an_invalidation_retires_while_younger_lookups_are_unanswered() {
-    let (rig, older) = rig_with_old_fill();
+    let rig = Rig::new();
+    let older = old_fill(&rig);
     rig.queue(invalidate_irt(RID));
     assert!(matches!(
         rig.run()[..],
         [Step::CommandExecuted { retired: false, .. }]
     ));
     let younger = rig.ask_until_irte_fill(&Rig::message(RID, 3));
-    rig.finish(rig.iommu.complete(older));
+    rig.complete(older);
     assert!(matches!(rig.run()[..], [Step::CommandRetired { .. }]));
-    assert_eq!(target(&rig.finish(rig.iommu.complete(younger))).1, 0x32);
+    assert_eq!(target(&rig.complete(younger)).1, 0x32);
 }
 
 #[test]
 fn an_abandoned_lookup_holds_nothing_up() {
-    let (rig, token) = rig_with_old_fill();
+    let rig = Rig::new();
+    let token = old_fill(&rig);
     rig.queue(invalidate_irt(RID));
     rig.queue(completion_wait(1));
     rig.run();
@@ -148,7 +152,8 @@ fn an_abandoned_lookup_holds_nothing_up() {
 
 #[test]
 fn invalidations_of_others_execute_while_one_waits_to_retire() {
-    let (rig, token) = rig_with_old_fill();
+    let rig = Rig::new();
+    let token = old_fill(&rig);
     rig.queue(invalidate_irt(RID));
     rig.queue(invalidate_irt(RequesterId(0x4200)));
     assert!(matches!(
@@ -158,25 +163,27 @@ fn invalidations_of_others_execute_while_one_waits_to_retire() {
             Step::CommandExecuted { retired: true, .. }
         ]
     ));
-    rig.finish(rig.iommu.complete(token));
+    rig.complete(token);
     assert!(matches!(rig.run()[..], [Step::CommandRetired { offset: 0, .. }]));
 }
 
 #[test]
 fn a_ring_full_of_invalidations_behind_one_lookup_completes() {
-    let (rig, token) = rig_with_old_fill();
+    let rig = Rig::new();
+    let token = old_fill(&rig);
     (0..500).for_each(|_| rig.queue(invalidate_irt(RID)));
     rig.queue(completion_wait(1));
     rig.run();
     assert!(!rig.iommu.has_work());
-    rig.finish(rig.iommu.complete(token));
+    rig.complete(token);
     rig.run();
     assert_eq!(rig.semaphore(), 1);
 }
 
 #[test]
 fn a_waiting_command_is_forgotten_with_its_ring() {
-    let (rig, token) = rig_with_old_fill();
+    let rig = Rig::new();
+    let token = old_fill(&rig);
     rig.queue(invalidate_irt(RID));
     rig.queue(completion_wait(1));
     rig.run();
@@ -185,7 +192,7 @@ fn a_waiting_command_is_forgotten_with_its_ring() {
     rig.iommu.write(0x2008, 4, 0);
     rig.iommu.write(0x18, 8, RUN);
     rig.queue(completion_wait(2));
-    rig.finish(rig.iommu.complete(token));
+    rig.complete(token);
     rig.run();
     assert_eq!(rig.semaphore(), 2);
 }

@@ -56,7 +56,7 @@ pub(super) const fn completion_wait(data: u64) -> [u64; 2] {
     [1 << 60 | SEMAPHORE | 1, data]
 }
 
-/// As Linux prints an event (`iommu_print_event`).
+/// As Linux prints an event (`iommu_print_event`; codes 1 to 6 in the words of the kernels whose lines are golden).
 pub(super) fn linux_event([low, high]: [u64; 2]) -> String {
     let event = [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32];
     let device = RequesterId(event[0] as u16);
@@ -64,20 +64,34 @@ pub(super) fn linux_event([low, high]: [u64; 2]) -> String {
     let flags = event[1] >> 16 & 0xfff;
     let domain = event[0] & 0xf_0000 | event[1] & 0xffff;
     let address = u64::from(event[3]) << 32 | u64::from(event[2]);
+    let end = format!("address={address:#x} flags={flags:#06x}");
     match kind {
-        1 => format!("ILLEGAL_DEV_TABLE_ENTRY device={device} address={address:#x} flags={flags:#06x}"),
-        2 => {
+        1 => format!("ILLEGAL_DEV_TABLE_ENTRY device={device} {end}"),
+        2 => format!("IO_PAGE_FAULT device={device} domain={domain:#06x} {end}"),
+        3 => format!("DEV_TAB_HARDWARE_ERROR device={device} {end}"),
+        4 => format!("PAGE_TAB_HARDWARE_ERROR device={device} domain={domain:#06x} {end}"),
+        5 => format!("ILLEGAL_COMMAND_ERROR address={address:#x}"),
+        6 => format!("COMMAND_HARDWARE_ERROR {end}"),
+        7 => format!("IOTLB_INV_TIMEOUT device={device} address={address:#x}"),
+        8 => format!("INVALID_DEVICE_REQUEST device={device} pasid={domain:#07x} {end}"),
+        9 => {
+            // PPR_PASID, and a tag of 10 bits.
+            let pasid = (low >> 42 & 0xf) << 16 | low >> 16 & 0xffff;
+            let tag = event[1] & 0x3ff;
+            format!("INVALID_PPR_REQUEST device={device} pasid={pasid:#07x} {end} tag={tag:#05x}")
+        }
+        0xd => {
+            let (tag, flags_rmp) = (event[1] & 0xffff, event[0] >> 16 & 0xff);
             format!(
-                "IO_PAGE_FAULT device={device} domain={domain:#06x} address={address:#x} flags={flags:#06x}"
+                "RMP_PAGE_FAULT device={device}, vmg_tag={tag:#06x}, gpa={address:#x}, \
+                 flags_rmp={flags_rmp:#06x}, flags={flags:#06x}"
             )
         }
-        3 => format!("DEV_TAB_HARDWARE_ERROR device={device} address={address:#x} flags={flags:#06x}"),
-        4 => format!(
-            "PAGE_TAB_HARDWARE_ERROR device={device} domain={domain:#06x} address={address:#x} flags={flags:#06x}"
-        ),
-        5 => format!("ILLEGAL_COMMAND_ERROR address={address:#x}"),
-        6 => format!("COMMAND_HARDWARE_ERROR address={address:#x} flags={flags:#06x}"),
-        _ => format!("event {kind}"),
+        0xe => {
+            let (tag, spa) = (event[1] & 0xffff, address & !7);
+            format!("RMP_HW_ERROR device={device}, vmg_tag={tag:#06x}, spa={spa:#x}, flags={flags:#06x}")
+        }
+        _ => format!("UNKNOWN event {event:#010x?}"),
     }
 }
 
@@ -134,26 +148,40 @@ impl Rig {
 
     /// Asks, and completes every fill at once.
     pub(super) fn ask(&self, request: &InterruptRequest) -> Answer {
-        self.finish(self.iommu.request(request))
+        let mut observed = Observed::default();
+        let response = self.iommu.request_observed(request, &mut observed);
+        self.finish(*request, response, observed)
     }
 
-    pub(super) fn finish(&self, mut response: Response) -> Answer {
+    /// Completes a fill, and every further one at once.
+    pub(super) fn complete<'a>(&'a self, token: FillToken<'a>) -> Answer {
+        let (request, mut observed) = (*token.request(), Observed::default());
+        let response = self.iommu.complete_observed(token, &mut observed);
+        self.finish(request, response, observed)
+    }
+
+    fn finish<'a>(
+        &'a self,
+        request: InterruptRequest,
+        mut response: Response<'a>,
+        mut observed: Observed,
+    ) -> Answer {
         loop {
             response = match response {
-                Response::Answer(answer) => return answer,
-                Response::Fill(token) => self.iommu.complete(token),
+                Response::Answer(outcome) => return Answer::new(request, outcome, observed),
+                Response::Fill(token) => self.iommu.complete_observed(token, &mut observed),
             }
         }
     }
 
     /// Asks until the IRTE is being read.
-    pub(super) fn ask_until_irte_fill(&self, request: &InterruptRequest) -> FillToken {
+    pub(super) fn ask_until_irte_fill(&self, request: &InterruptRequest) -> FillToken<'_> {
         let mut response = self.iommu.request(request);
         loop {
             response = match response {
                 Response::Fill(token) if token.entry() == TableEntry::Irte => return token,
                 Response::Fill(token) => self.iommu.complete(token),
-                Response::Answer(answer) => panic!("no fill: {answer:?}"),
+                Response::Answer(outcome) => panic!("no fill: {outcome:?}"),
             }
         }
     }
@@ -194,7 +222,7 @@ impl Rig {
 /// `(destination, vector)` of a remapped answer.
 pub(super) fn target(answer: &Answer) -> (u32, u8) {
     match answer.outcome {
-        Outcome::Remapped(interrupt) => (interrupt.destination, interrupt.vector),
+        Outcome::Remapped(interrupt) => (interrupt.destination(), interrupt.vector()),
         outcome => panic!("not remapped: {outcome:?}"),
     }
 }

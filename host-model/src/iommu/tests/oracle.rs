@@ -44,8 +44,8 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Each change has a number, which is the entry's destination and vector. An answer must have the number that was
 /// current at the last COMPLETION_WAIT that has stored, or a later one.
-struct Model {
-    rig: Rig,
+struct Model<'a> {
+    rig: &'a Rig,
     wide: bool,
     table: u64,
     changes: u16,
@@ -55,13 +55,13 @@ struct Model {
     queued: BTreeMap<u64, [usize; INDICES as usize]>,
     /// First position in each history that may still be answered.
     floor: [usize; INDICES as usize],
-    fills: Vec<FillToken>,
+    fills: Vec<(FillToken<'a>, Observed)>,
 }
 
-impl Model {
-    fn new(config: Config, wide: bool) -> Self {
+impl<'a> Model<'a> {
+    fn new(rig: &'a Rig, wide: bool) -> Self {
         let mut model = Self {
-            rig: Rig::with(config, if wide { RUN | GA_EN } else { RUN }),
+            rig,
             wide,
             table: TABLE,
             changes: 0,
@@ -126,13 +126,16 @@ impl Model {
             }
             Op::InvalidateAll => self.rig.queue(INVALIDATE_ALL),
             Op::Request { alias, index } => {
-                let response = self.rig.iommu.request(&Rig::message(SHARED[alias], index as u32));
-                self.respond(response)?;
+                let (rig, mut observed) = (self.rig, Observed::default());
+                let request = Rig::message(SHARED[alias], index as u32);
+                let response = rig.iommu.request_observed(&request, &mut observed);
+                self.respond(request, response, observed)?;
             }
             Op::Complete { which } if !self.fills.is_empty() => {
-                let token = self.fills.remove(which % self.fills.len());
-                let response = self.rig.iommu.complete(token);
-                self.respond(response)?;
+                let (token, mut observed) = self.fills.remove(which % self.fills.len());
+                let request = *token.request();
+                let response = self.rig.iommu.complete_observed(token, &mut observed);
+                self.respond(request, response, observed)?;
             }
             Op::Complete { .. } => {}
             Op::Step => {
@@ -147,10 +150,16 @@ impl Model {
         Ok(())
     }
 
-    fn respond(&mut self, response: Response) -> Result<(), TestCaseError> {
+    fn respond(
+        &mut self,
+        request: InterruptRequest,
+        response: Response<'a>,
+        observed: Observed,
+    ) -> Result<(), TestCaseError> {
         match response {
-            Response::Fill(token) => self.fills.push(token),
-            Response::Answer(answer) => {
+            Response::Fill(token) => self.fills.push((token, observed)),
+            Response::Answer(outcome) => {
+                let answer = Answer::new(request, outcome, observed);
                 let (destination, vector) = target(&answer);
                 let number = u16::from_le_bytes([vector, destination as u8]);
                 let index = answer.request.data as usize;
@@ -201,7 +210,9 @@ proptest! {
         wide: bool,
         ops in prop::collection::vec(op(), 0..200),
     ) {
-        let mut model = Model::new(Config { irt_cache, dte_cache, ..Config::default() }, wide);
+        let config = Config { irt_cache, dte_cache, ..Config::default() };
+        let rig = Rig::with(config, if wide { RUN | GA_EN } else { RUN });
+        let mut model = Model::new(&rig, wide);
         for op in ops {
             model.apply(op)?;
         }

@@ -10,7 +10,7 @@ use super::*;
 fn the_iommu_is_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Iommu>();
-    shared::<FillToken>();
+    shared::<FillToken<'static>>();
 }
 
 #[test]

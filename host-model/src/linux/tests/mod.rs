@@ -119,5 +119,6 @@ pub(crate) fn short(command: Command) -> String {
         Command::InvalidateIommuPages { domain, .. } => format!("P{domain:x}"),
         Command::InvalidateIommuAll => "ALL".to_owned(),
         Command::CompletionWait { .. } => "W".to_owned(),
+        other => other.name().to_owned(),
     }
 }

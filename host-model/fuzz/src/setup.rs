@@ -1,0 +1,94 @@
+//! How an input's IOMMU is built.
+
+use arbitrary::{Arbitrary, Unstructured};
+use host_model::iommu::spec::dte::DteRevision;
+use host_model::iommu::spec::event::HardwareError;
+use host_model::iommu::{
+    CacheRemapEnClear, CacheShape, Config, DevtabInvalidation, DteValid, EventAddress, Faults, IrtCacheDis,
+    IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, Replacement, Smi,
+};
+
+use crate::input::Page;
+
+/// How the IOMMU is built, and whether software has started it.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// Otherwise as after reset.
+    pub(crate) started: bool,
+    pub(crate) config: Config,
+}
+
+impl<'a> Arbitrary<'a> for Setup {
+    fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let started = u.arbitrary()?;
+        let config = Config {
+            irt_cache: cache(u)?,
+            dte_cache: cache(u)?,
+            iotlb: cache(u)?,
+            generation_bits: *u.choose(&[64, 4, 1])?,
+            policies: policies(u)?,
+            faults: faults(u)?,
+            ..Config::default()
+        };
+        Ok(Self { started, config })
+    }
+}
+
+fn cache(u: &mut Unstructured<'_>) -> arbitrary::Result<CacheShape> {
+    let shape = *u.choose(&[CacheShape::TINY, CacheShape::DISABLED, CacheShape::default()])?;
+    let replacements = [
+        Replacement::PseudoLru,
+        Replacement::TrueLru,
+        Replacement::Random { seed: 1 },
+    ];
+    Ok(shape.with_replacement(*u.choose(&replacements)?))
+}
+
+fn policies(u: &mut Unstructured<'_>) -> arbitrary::Result<Policies> {
+    Ok(Policies {
+        dte_valid: *u.choose(&[DteValid::IvGoverns, DteValid::VGoverns])?,
+        dte_revision: *u.choose(&[DteRevision::Rev311, DteRevision::Rev305])?,
+        out_of_range_device: *u.choose(&[
+            OutOfRangeDevice::IoPageFault,
+            OutOfRangeDevice::IllegalDevTableEntry,
+            OutOfRangeDevice::Unchecked,
+        ])?,
+        smi: *u.choose(&[Smi::Forward, Smi::Abort])?,
+        irte_read_failure: *u.choose(&[IrteReadFailure::PageTabHardwareError, IrteReadFailure::NoEvent])?,
+        irte_reserved_bits: *u.choose(&[IrteReservedBits::Fault, IrteReservedBits::Ignore])?,
+        cache_remap_en_clear: *u.choose(&[CacheRemapEnClear::No, CacheRemapEnClear::Yes])?,
+        devtab_invalidation: *u.choose(&[DevtabInvalidation::DteOnly, DevtabInvalidation::DteAndIrtes])?,
+        event_address: *u.choose(&[EventAddress::HyperTransport, EventAddress::Message])?,
+        irt_cache_dis: *u.choose(&[IrtCacheDis::Sticky, IrtCacheDis::Ignored])?,
+    })
+}
+
+fn faults(u: &mut Unstructured<'_>) -> arbitrary::Result<Faults> {
+    // Mostly none of them.
+    let [
+        fill_races_invalidation,
+        wait_before_invalidate,
+        invalidate_all_keeps_irt,
+        torn_irte_read,
+    ] = [u.ratio(1, 16)?, u.ratio(1, 16)?, u.ratio(1, 16)?, u.ratio(1, 16)?];
+    let memory = (0..u.int_in_range(0..=1)?)
+        .map(|_| {
+            let start = u.arbitrary::<Page>()?.address() + u64::from(u.arbitrary::<u8>()?) * 16;
+            Ok(MemoryFault {
+                addresses: start..start + 32,
+                error: *u.choose(&[
+                    HardwareError::MasterAbort,
+                    HardwareError::TargetAbort,
+                    HardwareError::DataError,
+                ])?,
+            })
+        })
+        .collect::<arbitrary::Result<_>>()?;
+    Ok(Faults {
+        fill_races_invalidation,
+        wait_before_invalidate,
+        invalidate_all_keeps_irt,
+        torn_irte_read,
+        memory,
+    })
+}

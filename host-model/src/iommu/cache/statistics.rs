@@ -1,0 +1,168 @@
+use std::cell::Cell;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crossbeam_utils::CachePadded;
+
+/// What happened in a cache since reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheStatistics {
+    /// Lookups that were answered.
+    pub hits: u64,
+    /// Lookups that were not.
+    pub misses: u64,
+    /// Entries read from memory that can be hit.
+    pub fills: u64,
+    /// Entries read from memory that were not cached: the cache is disabled, an invalidation came in between, or
+    /// the entry is of a kind that is not cached.
+    pub uncached: u64,
+    /// Live entries that a fill replaced.
+    pub evictions: u64,
+    /// By INVALIDATE_INTERRUPT_TABLE, INVALIDATE_DEVTAB_ENTRY or INVALIDATE_IOMMU_PAGES: of one requester ID or
+    /// range.
+    pub invalidations: u64,
+    /// By INVALIDATE_IOMMU_ALL.
+    pub invalidations_of_all: u64,
+    /// By a generation counter that began anew.
+    pub generation_wraps: u64,
+}
+
+/// Why entries were dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InvalidationCause {
+    /// A command that names a requester ID, or a domain and range.
+    One,
+    /// INVALIDATE_IOMMU_ALL.
+    All,
+    /// A generation counter began anew.
+    GenerationWrap,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum CacheEvent {
+    Hit,
+    Miss,
+    Fill,
+    Uncached,
+    Eviction,
+    Invalidation(InvalidationCause),
+}
+
+const EVENTS: usize = 8;
+
+impl CacheEvent {
+    const fn index(self) -> usize {
+        match self {
+            Self::Hit => 0,
+            Self::Miss => 1,
+            Self::Fill => 2,
+            Self::Uncached => 3,
+            Self::Eviction => 4,
+            Self::Invalidation(InvalidationCause::One) => 5,
+            Self::Invalidation(InvalidationCause::All) => 6,
+            Self::Invalidation(InvalidationCause::GenerationWrap) => 7,
+        }
+    }
+}
+
+/// Whose count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum CacheKind {
+    Irt,
+    Dte,
+    Iotlb,
+}
+
+const CACHES: usize = 3;
+
+/// Exact counts that threads do not share: each thread has a shard of its own, and those that come too late share
+/// the last.
+#[derive(Debug, Default)]
+pub(in super::super) struct Counters([CachePadded<Shard>; SHARDS]);
+
+#[derive(Debug, Default)]
+struct Shard {
+    /// Hits in the IRT and the DTE cache at once.
+    known_hits: AtomicU64,
+    caches: [[AtomicU64; EVENTS]; CACHES],
+}
+
+const SHARDS: usize = 16;
+
+thread_local! {
+    static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+#[cold]
+fn new_shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let shard = NEXT.fetch_add(1, Relaxed).min(SHARDS - 1);
+    SHARD.set(shard);
+    shard
+}
+
+impl Counters {
+    #[inline]
+    pub(in super::super) fn count(&self, cache: CacheKind, event: CacheEvent) {
+        self.add(|shard| &shard.caches[cache as usize][event.index()]);
+    }
+
+    #[inline]
+    pub(in super::super) fn count_known_hit(&self) {
+        self.add(|shard| &shard.known_hits);
+    }
+
+    #[inline]
+    fn add(&self, counter: impl Fn(&Shard) -> &AtomicU64) {
+        let shard = match SHARD.get() {
+            usize::MAX => new_shard(),
+            shard => shard,
+        };
+        let counter = counter(&self.0[shard % SHARDS]);
+        if shard < SHARDS - 1 {
+            counter.store(counter.load(Relaxed) + 1, Relaxed);
+        } else {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(in super::super) fn read(&self, cache: CacheKind) -> CacheStatistics {
+        let sum = |counter: &dyn Fn(&Shard) -> &AtomicU64| -> u64 {
+            self.0.iter().map(|shard| counter(shard).load(Relaxed)).sum()
+        };
+        let of = |event: CacheEvent| sum(&|shard| &shard.caches[cache as usize][event.index()]);
+        let known_hits = match cache {
+            CacheKind::Irt | CacheKind::Dte => sum(&|shard| &shard.known_hits),
+            CacheKind::Iotlb => 0,
+        };
+        CacheStatistics {
+            hits: of(CacheEvent::Hit) + known_hits,
+            misses: of(CacheEvent::Miss),
+            fills: of(CacheEvent::Fill),
+            uncached: of(CacheEvent::Uncached),
+            evictions: of(CacheEvent::Eviction),
+            invalidations: of(CacheEvent::Invalidation(InvalidationCause::One)),
+            invalidations_of_all: of(CacheEvent::Invalidation(InvalidationCause::All)),
+            generation_wraps: of(CacheEvent::Invalidation(InvalidationCause::GenerationWrap)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_count_of_every_thread_is_there() {
+        let counters = &Counters::default();
+        std::thread::scope(|scope| {
+            for _ in 0..SHARDS + 8 {
+                scope.spawn(|| (0..1000).for_each(|_| counters.count(CacheKind::Irt, CacheEvent::Hit)));
+            }
+        });
+        assert_eq!(counters.read(CacheKind::Irt).hits, 1000 * (SHARDS as u64 + 8));
+        assert_eq!(counters.read(CacheKind::Dte).hits, 0);
+    }
+}
