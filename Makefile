@@ -62,6 +62,10 @@ lint: setup ## Check format, Rust, documentation, SystemVerilog
 	$(lint_sv) --top-module ntb_endpoint rtl/sv/ntb_endpoint.sv
 	$(lint_sv) --top-module ntb_sim_top rtl/sv/ntb_sim_top.sv
 
+bench-count: ## Count the instructions of the IOMMU's hot paths, and bring the committed table up to date
+	@rtl/setup.sh valgrind
+	cargo bench --package host-model --bench instructions --locked -- --update
+
 bench: setup ## Run all benches; wants an idle machine
 	cargo bench --workspace --locked
 

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Sees to what Cargo does not: Verilator, a C++ compiler, and the libraries of Verilator's trace writer. Installs the
-# distribution's packages for what is missing. Silent when nothing is; status 2 where something stays missing.
+# Sees to what Cargo does not: Verilator, a C++ compiler, the libraries of Verilator's trace writer, and the programs
+# that are named as arguments. Installs the distribution's packages for what is missing. Silent when nothing is;
+# status 2 where something stays missing.
 set -efu
+also=$*
 # Standard output is for the results of what comes after.
 exec >&2
 
@@ -65,6 +67,9 @@ look() {
         && [ -d "$("$path" --getenv VERILATOR_ROOT)/include/fstcpp" ]; then
         packages="$packages liblz4-dev"
     fi
+    for program in $also; do
+        command -v "$program" >/dev/null || packages="$packages $program"
+    done
 }
 
 # Installs `packages`.

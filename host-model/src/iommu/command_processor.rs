@@ -199,6 +199,13 @@ impl<M: GuestMemory> Iommu<M> {
             }
         };
         let command = match Command::parse(raw.map(u64::from_le), &self.config.features) {
+            // Most commands by far: on its own way it never leaves the CPU's registers.
+            Ok(command @ Command::InvalidateInterruptTable(_))
+                if !self.config.faults.wait_before_invalidate =>
+            {
+                self.command_pointers.set_head(ring.next(offset).into());
+                return Some(self.execute(state, offset, command));
+            }
             Ok(command) => command,
             Err(error) => {
                 let event = Event::IllegalCommandError { address };
@@ -282,14 +289,24 @@ impl<M: GuestMemory> Iommu<M> {
             }
             Command::InvalidateDevtabEntry(device) => {
                 self.invalidate_dte(device);
+                state.reported_faults.forget(device);
                 Affected::Device(device)
             }
             Command::InvalidateIommuAll => {
                 self.invalidate_all();
+                state.reported_faults.forget_all();
                 Affected::All
             }
-            // Interrupts use no translations.
-            Command::InvalidateIommuPages { .. } => Affected::Memory,
+            Command::InvalidateIommuPages {
+                domain, range, guest, ..
+            } => {
+                self.invalidate_pages(domain, range, guest);
+                Affected::Memory
+            }
+            Command::PrefetchIommuPages { invalidate: true, .. } => {
+                self.invalidate_for_prefetch();
+                Affected::Memory
+            }
             Command::InvalidateIotlbPages { .. } => return ask_device(state, offset, command),
             // A hint, and answers that are the owner's to forward.
             Command::PrefetchIommuPages { .. } | Command::CompletePprRequest { .. } => Affected::Nobody,

@@ -48,6 +48,7 @@ pub mod spec;
 mod step;
 mod sync;
 mod tables;
+pub mod translate;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod verdict;
@@ -56,7 +57,7 @@ pub use cache::{CacheShape, CacheShapeError, CacheStatistics, Replacement};
 pub use command_processor::IotlbResponse;
 pub use config::{
     CacheRemapEnClear, Config, DevtabInvalidation, DteValid, EventAddress, Faults, IrtCacheDis,
-    IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, Smi,
+    IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, RepeatedPageFaults, Smi,
 };
 pub use outcome::{
     Answer, BlockReason, DeliveryMode, Interrupt, InterruptRequest, Lookup, LookupFrom, Observed, Observer,
@@ -73,6 +74,7 @@ use register_file::RegisterFile;
 use remap::Mode;
 use spec::registers::{Control, DevTabBase, offset};
 use tables::{DTE_WORDS, IRTE_WORDS};
+use translate::{ReportedFaults, Translations};
 
 /// An AMD IOMMU. See the [module](self).
 #[derive(Debug)]
@@ -86,6 +88,7 @@ pub struct Iommu<M = GuestMemoryMmap> {
     irt_generations: Generations,
     /// By requester ID.
     dte_cache: Cache<DTE_WORDS>,
+    translations: Translations,
     counters: Counters,
     in_flight: InFlight,
     command_pointers: CommandPointers,
@@ -101,6 +104,8 @@ pub struct Statistics {
     pub irt_cache: CacheStatistics,
     /// Device table entries.
     pub dte_cache: CacheStatistics,
+    /// Translations.
+    pub iotlb: CacheStatistics,
 }
 
 /// What registers, commands and events share.
@@ -109,6 +114,7 @@ struct State {
     registers: RegisterFile,
     commands: CommandProcessor,
     events: EventQueue,
+    reported_faults: ReportedFaults,
 }
 
 impl<M: GuestMemory> Iommu<M> {
@@ -121,6 +127,7 @@ impl<M: GuestMemory> Iommu<M> {
             irt_cache: Cache::new(config.irt_cache),
             irt_generations: Generations::new(config.generation_bits),
             dte_cache: Cache::new(config.dte_cache),
+            translations: Translations::new(&config),
             counters: Counters::default(),
             in_flight: InFlight::new(),
             command_pointers: CommandPointers::default(),
@@ -128,6 +135,7 @@ impl<M: GuestMemory> Iommu<M> {
                 registers: RegisterFile::new(&config),
                 commands: CommandProcessor::default(),
                 events: EventQueue::default(),
+                reported_faults: ReportedFaults::default(),
             }),
             config,
             memory,
@@ -144,6 +152,7 @@ impl<M: GuestMemory> Iommu<M> {
         Statistics {
             irt_cache: self.counters.read(CacheKind::Irt),
             dte_cache: self.counters.read(CacheKind::Dte),
+            iotlb: self.counters.read(CacheKind::Iotlb),
         }
     }
 
@@ -181,6 +190,9 @@ impl<M: GuestMemory> Iommu<M> {
             .store(registers.dev_tab_base.into_bits(), Release);
         self.control.store(registers.control.into_bits(), Release);
         self.mode.store(Mode::of(registers.control).0, Release);
+        let [base, limit] = [offset::EXCLUSION_BASE, offset::EXCLUSION_LIMIT]
+            .map(|register| registers.read(register, &self.command_pointers));
+        self.translations.set_exclusion(base, limit);
     }
 
     /// Would [`step`](Self::step) do something now?

@@ -97,6 +97,11 @@ pub enum TableEntry {
     Dte,
     /// Interrupt remapping table entry.
     Irte,
+    /// Page table or directory entry.
+    Pte {
+        /// Of its table.
+        level: u8,
+    },
 }
 
 impl FillToken<'_> {
@@ -163,7 +168,7 @@ impl<M: GuestMemory> Iommu<M> {
                 address,
                 raw: Ok(raw),
             } => {
-                let dte = self.cache_dte(&walk, address, raw);
+                let dte = self.cache_dte(walk.request.requester, walk.dte_guard, address, raw);
                 self.with_dte(walk, dte, guard, observer)
             }
             TableRead::Dte {

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use sim_bridge::RequesterId;
-use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryRegion, VolatileMemory};
+use vm_memory::{Address, ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryRegion, VolatileMemory};
 
 use super::Iommu;
-use super::cache::{CacheEvent, CacheKind, Inserted, InvalidationCause, KEY, Place, Words};
+use super::cache::{CacheEvent, CacheKind, Guard, Inserted, InvalidationCause, KEY, Place, Words};
 use super::config::{CacheRemapEnClear, DevtabInvalidation, OutOfRangeDevice};
 use super::outcome::{Interrupt, Lookup, LookupFrom, Observer};
 use super::remap::{Mode, Walk};
@@ -61,7 +61,8 @@ fn word<const N: usize>(words: &Words<N>, n: usize) -> u64 {
     words[n].load(Relaxed)
 }
 
-fn lookup_dte(words: &Words<DTE_WORDS>) -> Lookup<RawDte> {
+#[inline]
+pub(super) fn lookup_dte(words: &Words<DTE_WORDS>) -> Lookup<RawDte> {
     Lookup {
         from: LookupFrom::Hit,
         address: word(words, 0),
@@ -87,26 +88,27 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     /// Reads guest memory.
+    #[inline(always)]
     pub(super) fn fetch<T: ByteValued>(&self, address: u64) -> Result<T, HardwareError> {
-        if !self.config.faults.memory.is_empty()
-            && let Some(error) = self.config.faults.on_read(address, size_of::<T>())
+        // Half the work of `read_obj`, which is for what lies across regions.
+        if self.config.faults.memory.is_empty()
+            && let Some(region) = self.memory.find_region(GuestAddress(address))
+            && let Ok(slice) = region.as_volatile_slice()
+            && let Ok(entry) = slice.get_ref((address - region.start_addr().raw_value()) as usize)
         {
+            return Ok(entry.load());
+        }
+        self.fetch_with_care(address)
+    }
+
+    #[cold]
+    fn fetch_with_care<T: ByteValued>(&self, address: u64) -> Result<T, HardwareError> {
+        if let Some(error) = self.config.faults.on_read(address, size_of::<T>()) {
             return Err(error);
         }
-        let address = GuestAddress(address);
-        // Half the work of `read_obj`, which is for what lies across regions.
-        let in_region = || {
-            let (region, start) = self.memory.to_region_addr(address)?;
-            let slice = region.get_slice(start, size_of::<T>()).ok()?;
-            Some(slice.get_ref(0).ok()?.load())
-        };
-        match in_region() {
-            Some(value) => Ok(value),
-            None => self
-                .memory
-                .read_obj(address)
-                .map_err(|_| HardwareError::MasterAbort),
-        }
+        self.memory
+            .read_obj(GuestAddress(address))
+            .map_err(|_| HardwareError::MasterAbort)
     }
 
     /// Stores 64 bits, little-endian, at an aligned address.
@@ -151,12 +153,12 @@ impl<M: GuestMemory> Iommu<M> {
         })
     }
 
-    pub(super) fn cache_dte(&self, walk: &Walk, address: u64, raw: RawDte) -> Dte {
-        let key = u64::from(walk.request.requester.0);
+    pub(super) fn cache_dte(&self, device: RequesterId, guard: Guard, address: u64, raw: RawDte) -> Dte {
+        let key = device.0.into();
         let guard = if self.config.faults.fill_races_invalidation {
             self.dte_cache.guard(key)
         } else {
-            walk.dte_guard
+            guard
         };
         let [a, b, c, d] = raw;
         let inserted = self
@@ -316,6 +318,8 @@ impl<M: GuestMemory> Iommu<M> {
         let all = CacheEvent::Invalidation(InvalidationCause::All);
         self.counters.count(CacheKind::Dte, all);
         self.dte_cache.drop_where(|_, _| true);
+        self.counters.count(CacheKind::Iotlb, all);
+        self.translations.iotlb.invalidate_all();
         if !self.config.faults.invalidate_all_keeps_irt {
             self.counters.count(CacheKind::Irt, all);
             self.irt_cache.drop_where(|_, _| true);

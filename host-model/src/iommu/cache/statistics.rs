@@ -86,6 +86,8 @@ pub(in super::super) struct Counters([CachePadded<Shard>; SHARDS]);
 struct Shard {
     /// Hits in the IRT and the DTE cache at once.
     known_hits: AtomicU64,
+    /// Hits in the DTE cache and the IOTLB at once.
+    translation_hits: AtomicU64,
     caches: [[AtomicU64; EVENTS]; CACHES],
 }
 
@@ -115,6 +117,11 @@ impl Counters {
     }
 
     #[inline]
+    pub(in super::super) fn count_translation_hit(&self) {
+        self.add(|shard| &shard.translation_hits);
+    }
+
+    #[inline]
     fn add(&self, counter: impl Fn(&Shard) -> &AtomicU64) {
         let shard = match SHARD.get() {
             usize::MAX => new_shard(),
@@ -133,12 +140,14 @@ impl Counters {
             self.0.iter().map(|shard| counter(shard).load(Relaxed)).sum()
         };
         let of = |event: CacheEvent| sum(&|shard| &shard.caches[cache as usize][event.index()]);
-        let known_hits = match cache {
-            CacheKind::Irt | CacheKind::Dte => sum(&|shard| &shard.known_hits),
-            CacheKind::Iotlb => 0,
+        let (known, translations) = (sum(&|s| &s.known_hits), sum(&|s| &s.translation_hits));
+        let at_once = match cache {
+            CacheKind::Irt => known,
+            CacheKind::Dte => known + translations,
+            CacheKind::Iotlb => translations,
         };
         CacheStatistics {
-            hits: of(CacheEvent::Hit) + known_hits,
+            hits: of(CacheEvent::Hit) + at_once,
             misses: of(CacheEvent::Miss),
             fills: of(CacheEvent::Fill),
             uncached: of(CacheEvent::Uncached),

@@ -9,7 +9,7 @@ mod policies;
 pub use faults::{Faults, MemoryFault};
 pub use policies::{
     CacheRemapEnClear, DevtabInvalidation, DteValid, EventAddress, IrtCacheDis, IrteReadFailure,
-    IrteReservedBits, OutOfRangeDevice, Policies, Smi,
+    IrteReservedBits, OutOfRangeDevice, Policies, RepeatedPageFaults, Smi,
 };
 
 /// What an IOMMU is built with.

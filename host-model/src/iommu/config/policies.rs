@@ -25,6 +25,8 @@ pub struct Policies {
     pub event_address: EventAddress,
     /// Does Control.IRTCacheDis exist? No feature bit says so: software writes 1 and reads it back.
     pub irt_cache_dis: IrtCacheDis,
+    /// Page faults of a device whose DTE has SE.
+    pub repeated_page_faults: RepeatedPageFaults,
 }
 
 /// Does DTE.V govern interrupts?
@@ -117,4 +119,15 @@ pub enum IrtCacheDis {
     Sticky,
     /// Reads back 0.
     Ignored,
+}
+
+/// With DTE.SE, page faults of memory requests are not reported...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RepeatedPageFaults {
+    /// After the first, until INVALIDATE_DEVTAB_ENTRY or INVALIDATE_IOMMU_ALL (VirtualBox, which keeps it with its
+    /// cached DTE).
+    #[default]
+    UntilInvalidated,
+    /// They all are: SE has no effect (QEMU).
+    Reported,
 }

@@ -16,6 +16,7 @@ mod messages;
 mod oracle;
 mod registers;
 mod threads;
+mod translate;
 
 pub(super) const DEVICE_TABLE: u64 = 0x10_0000;
 pub(super) const COMMANDS: u64 = 0x40_0000;

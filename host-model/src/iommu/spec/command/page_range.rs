@@ -4,9 +4,9 @@ use std::fmt;
 
 /// Pages that a command is about: a power of two of bytes, at least 4 KiB, aligned to its size.
 ///
-/// As an operand: address bits 63:12 and S in bit 0. Without S it is one page. With S, the lowest clear bit of the
-/// address and all below it count bytes of the range: bit 12 clear is 8 KiB, all of 62:12 set is everything
-/// (Linux `build_inv_address`, `CMD_INV_IOMMU_ALL_PAGES_ADDRESS`).
+/// As an operand: address bits 63:12 and S in bit 0. Without S it is one page. With S, the lowest clear bit from bit 12
+/// up is the highest bit that differs within the range: bit 12 clear is 8 KiB, only bit 63 clear is everything (Linux
+/// `build_inv_address`, `CMD_INV_IOMMU_ALL_PAGES_ADDRESS`), and so is none clear.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PageRange {
     /// The first byte, and the size's logarithm (12 to 64) in the bits of the page offset.
@@ -14,7 +14,8 @@ pub struct PageRange {
 }
 
 const SIZE: u64 = 1;
-const OFFSET: u64 = 0xfff;
+const PAGE: u64 = 0x1000;
+const OFFSET: u64 = PAGE - 1;
 
 impl PageRange {
     /// Every address.
@@ -27,10 +28,8 @@ impl PageRange {
             65.. => 64,
             _ => log2,
         };
-        // In two steps: the last may shift out every bit.
-        let outside = u64::MAX << 11 << 1 << (log2 - 12) / 2 << (log2 - 12).div_ceil(2);
         Self {
-            start_and_log2: address & outside | log2 as u64,
+            start_and_log2: address & u64::MAX.unbounded_shl(log2) | log2 as u64,
         }
     }
 
@@ -47,7 +46,7 @@ impl PageRange {
     pub(super) const fn operand(self) -> u64 {
         match self.log2() {
             12 => self.start(),
-            log2 => self.start() | (1 << (log2 - 1)) - 1 & !OFFSET | SIZE,
+            log2 => self.start() | ((1 << (log2 - 1)) - PAGE) | SIZE,
         }
     }
 
@@ -58,7 +57,7 @@ impl PageRange {
 
     /// Its last byte.
     pub const fn last(self) -> u64 {
-        self.start() | u64::MAX >> (64 - self.log2())
+        self.start() | (u64::MAX >> (64 - self.log2()))
     }
 
     /// Logarithm of its bytes to base 2: 12 to 64.

@@ -5,14 +5,14 @@ use super::{Efr, Efr2, FeatureError};
 /// The first rule that is broken. EFRs of real machines break none.
 pub(super) const fn contradiction(efr: Efr, efr2: Efr2) -> Option<FeatureError> {
     let parts = [
-        // Destination bits 31:8 and guest mode are in 128-bit entries only (Linux amd_iommu_init_pci: without GASup
-        // AMD_IOMMU_GUEST_IR_LEGACY, and XT wants AMD_IOMMU_GUEST_IR_GA).
+        // Destination bits 31:8 and guest mode are in 128-bit entries only. (Linux without GASup uses neither:
+        // AMD_IOMMU_GUEST_IR_LEGACY.)
         ("XTSup", efr.xt_sup(), "GASup", efr.ga_sup()),
         ("GAMSup", efr.gam_sup() != 0, "GASup", efr.ga_sup()),
         // Interrupts the processor in the place of a guest that an IRTE in guest mode names.
         ("GAPPISup", efr.gappi_sup(), "GAMSup", efr.gam_sup() != 0),
         ("GAPPIDisSup", efr2.gappi_dis_sup(), "GAPPISup", efr.gappi_sup()),
-        // The guest mode that stays with secure nested paging (Linux iommu_snp_enable).
+        // The guest mode that stays with secure nested paging (Linux FEATURE_SNPAVICSUP_GAM).
         ("SNPAVICSup", efr2.snp_avic_sup() != 0, "SNPSup", efr.snp_sup()),
         (
             "SNPAVICSup",

@@ -1,0 +1,337 @@
+//! Memory requests on their way: caches, table reads, outcome.
+
+use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+
+use sim_bridge::RequesterId;
+use vm_memory::GuestMemory;
+
+use super::super::Iommu;
+use super::super::cache::{CacheEvent, CacheKind, Guard, InvalidationCause};
+use super::super::config::Config;
+use super::super::in_flight::{InFlightGuard, LookupKind};
+use super::super::remap::TableEntry;
+use super::super::spec::command::PageRange;
+use super::super::spec::dte::{MemoryDteRules, RawDte};
+use super::super::spec::event::HardwareError;
+use super::super::spec::registers::{ExclusionBase, ExclusionLimit};
+use super::super::sync::fence;
+use super::super::tables::lookup_dte;
+use super::iotlb::{Began, FillGuard, Iotlb};
+use super::page_walk::{PageWalk, WalkStep};
+use super::request::{AddressType, MemoryRequest, Translation, TranslationOutcome, TranslationResponse};
+use super::verdict::{Domain, DteVerdict, Exclusion, MemoryJudge, Refusal};
+
+/// What memory requests look at beside the device table.
+#[derive(Debug)]
+pub(in super::super) struct Translations {
+    pub(in super::super) iotlb: Iotlb,
+    rules: MemoryDteRules,
+    /// Copies of the registers.
+    exclusion_base: AtomicU64,
+    exclusion_limit: AtomicU64,
+}
+
+impl Translations {
+    pub(in super::super) fn new(config: &Config) -> Self {
+        Self {
+            iotlb: Iotlb::new(config.iotlb),
+            rules: MemoryDteRules::new(&config.features),
+            exclusion_base: AtomicU64::new(0),
+            exclusion_limit: AtomicU64::new(0),
+        }
+    }
+
+    pub(in super::super) fn set_exclusion(&self, base: u64, limit: u64) {
+        self.exclusion_limit.store(limit, Release);
+        self.exclusion_base.store(base, Release);
+    }
+
+    #[inline]
+    fn exclusion_base(&self) -> ExclusionBase {
+        ExclusionBase::from_bits(self.exclusion_base.load(Acquire))
+    }
+
+    fn exclusion(&self) -> Exclusion {
+        Exclusion {
+            base: self.exclusion_base(),
+            limit: ExclusionLimit::from_bits(self.exclusion_limit.load(Acquire)),
+        }
+    }
+}
+
+/// Devices with SE whose page fault was reported under the DTE that they have.
+#[derive(Debug, Default)]
+pub(in super::super) struct ReportedFaults(HashSet<RequesterId>);
+
+impl ReportedFaults {
+    /// INVALIDATE_DEVTAB_ENTRY.
+    pub(in super::super) fn forget(&mut self, device: RequesterId) {
+        self.0.remove(&device);
+    }
+
+    /// INVALIDATE_IOMMU_ALL.
+    pub(in super::super) fn forget_all(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// One request on its way through the tables.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    request: MemoryRequest,
+    /// As of the request.
+    exclusion: Exclusion,
+    /// Captured before anything was looked up: what the walk caches may depend on all that it saw.
+    dte_guard: Guard,
+    /// Likewise.
+    began: Began,
+}
+
+/// A table read in progress. The bytes were sampled when the token was given out.
+///
+/// Dropping it abandons the request: it is then answered as far as invalidations are concerned.
+#[derive(Debug)]
+#[must_use]
+pub struct TranslationToken<'a> {
+    walk: Walk,
+    read: TableRead,
+    guard: InFlightGuard<'a>,
+}
+
+/// What was read.
+#[derive(Debug)]
+enum TableRead {
+    Dte {
+        address: u64,
+        raw: Result<RawDte, HardwareError>,
+    },
+    Pte {
+        domain: Domain,
+        walk: PageWalk,
+        fill: FillGuard,
+        raw: Result<u64, HardwareError>,
+    },
+}
+
+impl TranslationToken<'_> {
+    /// The request that waits.
+    pub fn request(&self) -> &MemoryRequest {
+        &self.walk.request
+    }
+
+    /// What is being read.
+    pub fn entry(&self) -> TableEntry {
+        match &self.read {
+            TableRead::Dte { .. } => TableEntry::Dte,
+            TableRead::Pte { walk, .. } => TableEntry::Pte { level: walk.level() },
+        }
+    }
+
+    /// Guest physical address that is being read.
+    pub fn address(&self) -> u64 {
+        match &self.read {
+            TableRead::Dte { address, .. } => *address,
+            TableRead::Pte { walk, .. } => walk.entry_address(),
+        }
+    }
+}
+
+impl<M: GuestMemory> Iommu<M> {
+    /// A memory request. What the caches hold is answered at once, as of some moment during the call.
+    #[inline]
+    pub fn translate(&self, request: &MemoryRequest) -> TranslationResponse<'_> {
+        match self.iotlb_hit(request) {
+            Some(translation) => TranslationResponse::Answer(TranslationOutcome::Translated(translation)),
+            None => self.walk_tables(request),
+        }
+    }
+
+    /// The memory read of a fill is back. `token` must be this IOMMU's.
+    pub fn complete_translation<'a>(&'a self, token: TranslationToken<'a>) -> TranslationResponse<'a> {
+        let TranslationToken { walk, read, guard } = token;
+        let judge = self.memory_judge(&walk.request, walk.exclusion);
+        match read {
+            TableRead::Dte {
+                address,
+                raw: Ok(raw),
+            } => {
+                self.cache_dte(walk.request.requester, walk.dte_guard, address, raw);
+                self.by_dte(walk, &raw, guard)
+            }
+            TableRead::Dte {
+                address,
+                raw: Err(error),
+            } => self.refuse(&walk.request, judge.unreadable_dte(address, error)),
+            TableRead::Pte {
+                domain,
+                walk: tables,
+                fill,
+                raw: Ok(raw),
+            } => match judge.entry(&domain, tables, raw) {
+                Ok(WalkStep::Entry(tables)) => self.read_entry(walk, domain, tables, fill, guard),
+                Ok(WalkStep::Page(page)) => {
+                    let (iotlb, address) = (&self.translations.iotlb, walk.request.address);
+                    let fill = if self.config.faults.fill_races_invalidation {
+                        iotlb.racing_guard(domain.id, address)
+                    } else {
+                        fill
+                    };
+                    let inserted = iotlb.insert(domain.id, address, &page, fill);
+                    self.count_insertion(CacheKind::Iotlb, inserted);
+                    translated(judge.translation(&domain, &page))
+                }
+                Err(refusal) => self.refuse(&walk.request, refusal),
+            },
+            TableRead::Pte {
+                domain,
+                walk: tables,
+                raw: Err(error),
+                ..
+            } => self.refuse(&walk.request, judge.unreadable_entry(&domain, &tables, error)),
+        }
+    }
+
+    /// INVALIDATE_IOMMU_PAGES. Nothing of guest translations is cached.
+    pub(in super::super) fn invalidate_pages(&self, domain: u16, addresses: PageRange, guest: bool) {
+        if !guest {
+            self.translations.iotlb.invalidate(domain, addresses);
+        }
+        self.invalidated_pages();
+    }
+
+    /// PREFETCH_IOMMU_PAGES with Inval. It names a device and no domain: more goes than it asks for.
+    pub(in super::super) fn invalidate_for_prefetch(&self) {
+        self.translations.iotlb.invalidate_all();
+        self.invalidated_pages();
+    }
+
+    fn invalidated_pages(&self) {
+        // Dropped before the lookups in flight are looked at.
+        fence(SeqCst);
+        let cause = CacheEvent::Invalidation(InvalidationCause::One);
+        self.counters.count(CacheKind::Iotlb, cause);
+    }
+
+    /// An untranslated request that the caches allow, without a lock or a shared write.
+    #[inline]
+    fn iotlb_hit(&self, request: &MemoryRequest) -> Option<Translation> {
+        let plain = request.kind == AddressType::Untranslated
+            && request.pasid.is_none()
+            && request.address >> 20 != 0xfee;
+        let Translations { iotlb, rules, .. } = &self.translations;
+        if !plain || !self.control().iommu_en() || self.translations.exclusion_base().enable() {
+            return None;
+        }
+        let (place, domain) = self.dte_cache.find(request.requester.0.into(), |words| {
+            Domain::of_legal(&lookup_dte(words).raw, rules)
+        })?;
+        let judge = self.memory_judge(request, Exclusion::default());
+        let translation = iotlb.find(domain.id, request.address, |page| judge.hit(&domain, page))?;
+        // The DTE is what it was, so there was a moment when both were cached.
+        self.dte_cache.is_at(place).then(|| {
+            self.counters.count_translation_hit();
+            translation
+        })
+    }
+
+    fn walk_tables(&self, request: &MemoryRequest) -> TranslationResponse<'_> {
+        let device = request.requester;
+        // First of all: an invalidation that is not seen below waits for this walk.
+        let guard = self.in_flight.begin(device, LookupKind::Memory);
+        let walk = Walk {
+            request: *request,
+            exclusion: self.translations.exclusion(),
+            dte_guard: self.dte_cache.guard(device.0.into()),
+            began: self.translations.iotlb.begin(),
+        };
+        let judge = self.memory_judge(request, walk.exclusion);
+        match judge.before_tables(self.control().iommu_en()) {
+            Ok(None) => {}
+            Ok(Some(outcome)) => return TranslationResponse::Answer(outcome),
+            Err(refusal) => return self.refuse(request, refusal),
+        }
+        if let Some(dte) = self.cached_dte(device) {
+            return self.by_dte(walk, &dte.lookup.raw, guard);
+        }
+        let Some(address) = self.dte_address(device) else {
+            return self.refuse(request, judge.out_of_range_device());
+        };
+        let read = TableRead::Dte {
+            address,
+            raw: self.read_dte(address),
+        };
+        TranslationResponse::Fill(TranslationToken { walk, read, guard })
+    }
+
+    fn by_dte<'a>(&'a self, walk: Walk, dte: &RawDte, guard: InFlightGuard<'a>) -> TranslationResponse<'a> {
+        let judge = self.memory_judge(&walk.request, walk.exclusion);
+        let domain = match judge.dte(dte) {
+            Ok(DteVerdict::Answer(outcome)) => return TranslationResponse::Answer(outcome),
+            Ok(DteVerdict::Translate(domain)) => domain,
+            Err(refusal) => return self.refuse(&walk.request, refusal),
+        };
+        let (iotlb, address) = (&self.translations.iotlb, walk.request.address);
+        if let Some(hit) = iotlb.find(domain.id, address, |page| judge.hit(&domain, page)) {
+            self.counters.count(CacheKind::Iotlb, CacheEvent::Hit);
+            return translated(hit);
+        }
+        self.counters.count(CacheKind::Iotlb, CacheEvent::Miss);
+        let fill = iotlb.guard(domain.id, address, walk.began);
+        match judge.walk(&domain) {
+            Ok(tables) => self.read_entry(walk, domain, tables, fill, guard),
+            Err(refusal) => self.refuse(&walk.request, refusal),
+        }
+    }
+
+    fn read_entry<'a>(
+        &'a self,
+        walk: Walk,
+        domain: Domain,
+        tables: PageWalk,
+        fill: FillGuard,
+        guard: InFlightGuard<'a>,
+    ) -> TranslationResponse<'a> {
+        let read = TableRead::Pte {
+            domain,
+            walk: tables,
+            fill,
+            raw: self.fetch(tables.entry_address()).map(u64::from_le),
+        };
+        TranslationResponse::Fill(TranslationToken { walk, read, guard })
+    }
+
+    #[inline]
+    fn memory_judge<'a>(&'a self, request: &'a MemoryRequest, exclusion: Exclusion) -> MemoryJudge<'a> {
+        MemoryJudge {
+            policies: &self.config.policies,
+            rules: &self.translations.rules,
+            exclusion,
+            request,
+        }
+    }
+
+    /// Queues the event, unless it repeats one that is enough.
+    #[cold]
+    fn refuse(&self, request: &MemoryRequest, refusal: Refusal) -> TranslationResponse<'_> {
+        let Refusal {
+            reason,
+            mut event,
+            suppress_repeats,
+        } = refusal;
+        if let Some(reported) = event {
+            let state = &mut *self.state.lock();
+            if suppress_repeats && !state.reported_faults.0.insert(request.requester) {
+                event = None;
+            } else {
+                state.events.push(reported, &mut state.registers);
+            }
+        }
+        TranslationResponse::Answer(TranslationOutcome::Refused { reason, event })
+    }
+}
+
+fn translated(translation: Translation) -> TranslationResponse<'static> {
+    TranslationResponse::Answer(TranslationOutcome::Translated(translation))
+}

@@ -1,0 +1,21 @@
+//! Memory requests: device table entry, page tables, translated address.
+//!
+//! A device table entry with V and TV names a domain, and the page tables of that domain, of as many levels as its
+//! Mode says. A [`MemoryRequest`] is translated by them page by page. Translations are cached by domain and page in
+//! the IOTLB; software that changes a page table must say so by INVALIDATE_IOMMU_PAGES for the domain. Only pages are
+//! cached, so PDE of that command means nothing here; and only host translations are, so one with GN drops nothing.
+
+mod iotlb;
+mod lookup;
+mod page_walk;
+mod request;
+mod verdict;
+
+pub use lookup::TranslationToken;
+pub use page_walk::WalkError;
+pub use request::{
+    Access, AddressType, MemoryRequest, Translation, TranslationError, TranslationOutcome,
+    TranslationResponse,
+};
+
+pub(super) use lookup::{ReportedFaults, Translations};
