@@ -27,10 +27,21 @@ pub(crate) enum Operation {
         to: Place,
         value: u64,
     },
+    /// Page tables and interrupt remapping table.
     StoreDte {
         device: Device,
+        mode: u8,
+        root: Page,
         table: Page,
         length: u8,
+        flip: Option<u8>,
+    },
+    /// Of a page table.
+    StorePte {
+        table: Page,
+        index: u16,
+        next_level: u8,
+        next: Page,
         flip: Option<u8>,
     },
     StoreIrte {
@@ -49,7 +60,14 @@ pub(crate) enum Operation {
         message: Message,
         data: u16,
     },
-    /// Which of the unfinished requests.
+    Memory {
+        device: Device,
+        address: Address,
+        access: u8,
+        kind: u8,
+        pasid: Option<u8>,
+    },
+    /// Which of the unanswered requests.
     Complete(u8),
     Abandon(u8),
     Step(u8),
@@ -243,6 +261,22 @@ impl Command {
             Self::Prefetch { device, address } => [of(6, device), address & !0xfff],
             Self::CompletePpr { device, tag } => [of(7, device), u64::from(tag)],
             Self::InvalidateAll => [8 << 60, 0],
+        }
+    }
+}
+
+/// Of a memory request.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Address {
+    Page { page: u16, offset: u16 },
+    Any(u64),
+}
+
+impl Address {
+    pub(crate) fn bits(self) -> u64 {
+        match self {
+            Self::Page { page, offset } => u64::from(page % 1024) << 12 | u64::from(offset & 0xfff),
+            Self::Any(address) => address,
         }
     }
 }

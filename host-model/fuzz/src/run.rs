@@ -3,6 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use host_model::iommu::translate::{
+    Access, AddressType, MemoryRequest, TranslationResponse, TranslationToken,
+};
 use host_model::iommu::{FillToken, InterruptRequest, Iommu, Response};
 use sim_bridge::RequesterId;
 
@@ -18,6 +21,9 @@ const GA_LOG: u64 = 0x4000;
 
 /// IommuEn, EventLogEn, EventIntEn, ComWaitIntEn, CmdBufEn, PPRLogEn, PPRIntEn, PPREn, GAEn, GAMEn 1, GALogEn, GAIntEn.
 pub(crate) const CONTROL: u64 = 1 | 7 << 2 | 0xf << 12 | 1 << 17 | 1 << 25 | 3 << 28;
+
+/// IR and IW of a DTE or page table entry.
+const READ_WRITE: u64 = 3 << 61;
 
 /// No ring that lies in this memory has so much work in it.
 const MOST_STEPS: usize = 20_000;
@@ -44,10 +50,48 @@ pub fn run(input: &Input) {
     machine.finish();
 }
 
+/// Mostly untranslated.
+const KINDS: [AddressType; 4] = [
+    AddressType::Untranslated,
+    AddressType::Untranslated,
+    AddressType::TranslationRequest,
+    AddressType::Translated,
+];
+
+/// A request that waits for a table entry.
+enum Token<'a> {
+    Interrupt(FillToken<'a>),
+    Memory(TranslationToken<'a>),
+}
+
+impl<'a> Token<'a> {
+    /// `None` when it is answered.
+    fn complete(self, iommu: &'a Iommu<Ram>) -> Option<Self> {
+        match self {
+            Self::Interrupt(token) => pending(iommu.complete(token)),
+            Self::Memory(token) => pending_translation(iommu.complete_translation(token)),
+        }
+    }
+}
+
+fn pending(response: Response<'_>) -> Option<Token<'_>> {
+    match response {
+        Response::Answer(_) => None,
+        Response::Fill(token) => Some(Token::Interrupt(token)),
+    }
+}
+
+fn pending_translation(response: TranslationResponse<'_>) -> Option<Token<'_>> {
+    match response {
+        TranslationResponse::Answer(_) => None,
+        TranslationResponse::Fill(token) => Some(Token::Memory(token)),
+    }
+}
+
 struct Machine<'a> {
     iommu: &'a Iommu<Ram>,
     memory: Memory,
-    unanswered: Vec<FillToken<'a>>,
+    unanswered: Vec<Token<'a>>,
     /// Command buffer base and head when `stores` began.
     head: (u64, u64),
     /// Of each COMPLETION_WAIT that was at the head since.
@@ -82,18 +126,31 @@ impl<'a> Machine<'a> {
             Operation::Store { to, value } => self.memory.store_words(to.address(), &[value]),
             Operation::StoreDte {
                 device,
+                mode,
+                root,
                 table,
                 length,
                 flip,
             } => {
                 let dte = [
-                    3,
+                    READ_WRITE | u64::from(mode % 8) << 9 | root.address() | 3,
                     0x5e,
                     2 << 60 | table.address() | u64::from(length % 16) << 1 | 1,
                     0,
                 ];
                 let address = DEVICE_TABLE + u64::from(device.id()) * 32;
                 self.memory.store_words(address, &flipped(dte, flip));
+            }
+            Operation::StorePte {
+                table,
+                index,
+                next_level,
+                next,
+                flip,
+            } => {
+                let entry = READ_WRITE | u64::from(next_level % 8) << 9 | next.address() | 1;
+                let address = table.address() + u64::from(index % 512) * 8;
+                self.memory.store_words(address, &flipped([entry], flip));
             }
             Operation::StoreIrte {
                 table,
@@ -107,17 +164,33 @@ impl<'a> Machine<'a> {
                 message,
                 data,
             } => {
-                let response = self.iommu.request(&InterruptRequest {
+                let token = pending(self.iommu.request(&InterruptRequest {
                     requester: RequesterId(device.id()),
                     address: message.address(),
                     data: data.into(),
-                });
-                self.settle(response);
+                }));
+                self.keep(token);
+            }
+            Operation::Memory {
+                device,
+                address,
+                access,
+                kind,
+                pasid,
+            } => {
+                let token = pending_translation(self.iommu.translate(&MemoryRequest {
+                    requester: RequesterId(device.id()),
+                    address: address.bits(),
+                    access: [Access::Read, Access::Write, Access::Atomic][usize::from(access % 3)],
+                    kind: KINDS[usize::from(kind) % KINDS.len()],
+                    pasid: pasid.map(u32::from),
+                }));
+                self.keep(token);
             }
             Operation::Complete(n) => {
                 if let Some(token) = self.take_token(n) {
-                    let response = self.iommu.complete(token);
-                    self.settle(response);
+                    let token = token.complete(self.iommu);
+                    self.keep(token);
                 }
             }
             Operation::Abandon(n) => drop(self.take_token(n)),
@@ -155,16 +228,13 @@ impl<'a> Machine<'a> {
         self.memory.check_writes(&[]);
     }
 
-    fn take_token(&mut self, n: u8) -> Option<FillToken<'a>> {
+    fn take_token(&mut self, n: u8) -> Option<Token<'a>> {
         let n = usize::from(n).checked_rem(self.unanswered.len())?;
         Some(self.unanswered.swap_remove(n))
     }
 
-    fn settle(&mut self, response: Response<'a>) {
-        match response {
-            Response::Answer(_) => {}
-            Response::Fill(token) => self.unanswered.push(token),
-        }
+    fn keep(&mut self, token: Option<Token<'a>>) {
+        self.unanswered.extend(token);
         self.memory.check_writes(&[]);
     }
 
@@ -212,13 +282,12 @@ impl<'a> Machine<'a> {
     fn finish(&mut self) {
         self.drain();
         for token in std::mem::take(&mut self.unanswered) {
-            let mut fills = 0;
-            let mut response = self.iommu.complete(token);
-            while let Response::Fill(token) = response {
-                fills += 1;
-                assert!(fills <= MOST_FILLS, "no end of reads");
-                response = self.iommu.complete(token);
+            let mut unanswered = Some(token);
+            for _ in 0..MOST_FILLS {
+                unanswered = unanswered.and_then(|token| token.complete(self.iommu));
+                self.memory.check_writes(&[]);
             }
+            assert!(unanswered.is_none(), "no end of reads");
         }
         self.drain();
         self.memory.check_content();

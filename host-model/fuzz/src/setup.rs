@@ -3,9 +3,11 @@
 use arbitrary::{Arbitrary, Unstructured};
 use host_model::iommu::spec::dte::DteRevision;
 use host_model::iommu::spec::event::HardwareError;
+use host_model::iommu::spec::features::{Efr, Efr2, Features};
 use host_model::iommu::{
     CacheRemapEnClear, CacheShape, Config, DevtabInvalidation, DteValid, EventAddress, Faults, IrtCacheDis,
-    IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, Replacement, Smi,
+    IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, RepeatedPageFaults,
+    Replacement, Smi,
 };
 
 use crate::input::Page;
@@ -22,20 +24,42 @@ impl<'a> Arbitrary<'a> for Setup {
     fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
         let started = u.arbitrary()?;
         let config = Config {
+            features: features(u)?,
             irt_cache: cache(u)?,
             dte_cache: cache(u)?,
             iotlb: cache(u)?,
             generation_bits: *u.choose(&[64, 4, 1])?,
             policies: policies(u)?,
             faults: faults(u)?,
-            ..Config::default()
         };
         Ok(Self { started, config })
     }
 }
 
+/// Everything that is implemented, but for some of it.
+fn features(u: &mut Unstructured<'_>) -> arbitrary::Result<Features> {
+    let everything = Efr::new()
+        .with_pref_sup(true)
+        .with_ppr_sup(true)
+        .with_xt_sup(true)
+        .with_nx_sup(true)
+        .with_gt_sup(true)
+        .with_ia_sup(true)
+        .with_ga_sup(true)
+        .with_hats(2)
+        .with_gam_sup(1)
+        .with_dev_tbl_seg_sup(3)
+        .with_msi_cap_mmio_sup(true);
+    let less = Efr::from_bits(everything.into_bits() & !u.arbitrary::<u64>()?);
+    let efr2 = Efr2::new().with_num_int_remap_sup(u.int_in_range(0..=1)?);
+    let features = Features::new(less, efr2).or_else(|_| Features::new(everything, efr2));
+    let features = features.map_err(|_| arbitrary::Error::IncorrectFormat)?;
+    Ok(features.with_iotlb_sup(u.arbitrary()?))
+}
+
 fn cache(u: &mut Unstructured<'_>) -> arbitrary::Result<CacheShape> {
-    let shape = *u.choose(&[CacheShape::TINY, CacheShape::DISABLED, CacheShape::default()])?;
+    let small = CacheShape::new(4, 4).expect("a possible shape");
+    let shape = *u.choose(&[CacheShape::TINY, CacheShape::DISABLED, small])?;
     let replacements = [
         Replacement::PseudoLru,
         Replacement::TrueLru,
@@ -60,6 +84,8 @@ fn policies(u: &mut Unstructured<'_>) -> arbitrary::Result<Policies> {
         devtab_invalidation: *u.choose(&[DevtabInvalidation::DteOnly, DevtabInvalidation::DteAndIrtes])?,
         event_address: *u.choose(&[EventAddress::HyperTransport, EventAddress::Message])?,
         irt_cache_dis: *u.choose(&[IrtCacheDis::Sticky, IrtCacheDis::Ignored])?,
+        repeated_page_faults: *u
+            .choose(&[RepeatedPageFaults::UntilInvalidated, RepeatedPageFaults::Reported])?,
     })
 }
 

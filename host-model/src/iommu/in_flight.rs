@@ -87,6 +87,7 @@ impl InFlight {
     }
 
     /// Enters a lookup, which lasts until the guard is dropped.
+    #[inline]
     pub(super) fn begin(&self, device: RequesterId, kind: LookupKind) -> InFlightGuard<'_> {
         for (index, slot) in self.slots.iter().enumerate() {
             let old = SlotWord::from_bits(slot.load(Relaxed));
@@ -106,14 +107,16 @@ impl InFlight {
             if taken.is_ok() {
                 return InFlightGuard {
                     table: self,
-                    slot: Some((index, new)),
+                    slot: index,
+                    word: new,
                 };
             }
         }
         self.overflow.fetch_add(1, SeqCst);
         InFlightGuard {
             table: self,
-            slot: None,
+            slot: OVERFLOW,
+            word: SlotWord::new(),
         }
     }
 
@@ -153,15 +156,18 @@ impl InFlight {
 #[derive(Debug)]
 pub(super) struct InFlightGuard<'a> {
     table: &'a InFlight,
-    slot: Option<(usize, SlotWord)>,
+    /// [`OVERFLOW`] if there was none.
+    slot: usize,
+    word: SlotWord,
 }
 
+const OVERFLOW: usize = usize::MAX;
+
 impl Drop for InFlightGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
-        match self.slot {
-            Some((index, word)) => {
-                self.table.slots[index].store(word.with_busy(false).into_bits(), Release);
-            }
+        match self.table.slots.get(self.slot) {
+            Some(slot) => slot.store(self.word.with_busy(false).into_bits(), Release),
             None => {
                 self.table.overflow.fetch_sub(1, Release);
             }

@@ -48,9 +48,9 @@ pub mod spec;
 mod step;
 mod sync;
 mod tables;
-pub mod translate;
 #[cfg(all(test, not(loom)))]
 mod tests;
+pub mod translate;
 mod verdict;
 
 pub use cache::{CacheShape, CacheShapeError, CacheStatistics, Replacement};

@@ -80,6 +80,7 @@ fn lookup_irte(words: &Words<IRTE_WORDS>) -> Lookup<RawIrte> {
 
 impl<M: GuestMemory> Iommu<M> {
     /// Where the DTE is; `None` if it is beyond the table.
+    #[inline]
     pub(super) fn dte_address(&self, device: RequesterId) -> Option<u64> {
         let table = self.dev_tab_base();
         let offset = u64::from(device.0) * DTE_BYTES;
@@ -121,10 +122,12 @@ impl<M: GuestMemory> Iommu<M> {
             .map_err(|_| HardwareError::MasterAbort)
     }
 
+    #[inline]
     pub(super) fn read_dte(&self, address: u64) -> Result<RawDte, HardwareError> {
         Ok(self.fetch::<RawDte>(address)?.map(u64::from_le))
     }
 
+    #[inline]
     pub(super) fn read_irte(&self, address: u64, format: IrteFormat) -> Result<RawIrte, HardwareError> {
         Ok(match format {
             IrteFormat::Bits32 => u32::from_le(self.fetch(address)?).into(),
@@ -136,6 +139,7 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     /// Hits what is current now, which may be newer than the walk.
+    #[inline]
     pub(super) fn cached_dte(&self, device: RequesterId) -> Option<Dte> {
         let found = self
             .dte_cache
@@ -153,6 +157,7 @@ impl<M: GuestMemory> Iommu<M> {
         })
     }
 
+    #[inline]
     pub(super) fn cache_dte(&self, device: RequesterId, guard: Guard, address: u64, raw: RawDte) -> Dte {
         let key = device.0.into();
         let guard = if self.config.faults.fill_races_invalidation {
@@ -174,6 +179,7 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     /// Like [`Self::cached_dte`].
+    #[inline]
     pub(super) fn cached_irte(&self, walk: &Walk, index: u16) -> Option<CachedIrte> {
         if self.control().irt_cache_dis() {
             return None;
@@ -238,6 +244,7 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     /// Caches an entry, and what it has come to.
+    #[inline]
     pub(super) fn cache_irte(
         &self,
         walk: &Walk,
@@ -327,6 +334,7 @@ impl<M: GuestMemory> Iommu<M> {
         fence(SeqCst);
     }
 
+    #[inline]
     pub(super) fn count_insertion(&self, cache: CacheKind, inserted: Inserted) {
         let event = match inserted {
             Inserted::Filled { .. } => CacheEvent::Fill,

@@ -38,10 +38,12 @@ pub(super) struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    #[inline]
     pub(super) fn is_interrupt(&self) -> bool {
         self.request.address >> 20 == 0xfee
     }
 
+    #[inline]
     pub(super) fn irte_format(&self) -> IrteFormat {
         if self.control.ga_en() {
             IrteFormat::Bits128 {
@@ -52,6 +54,7 @@ impl Judge<'_> {
         }
     }
 
+    #[inline]
     pub(super) fn dte(&self, raw: &RawDte) -> Result<DteVerdict, Refusal> {
         let v_is_0 = !DteTranslation::from_bits(raw[0]).valid();
         if v_is_0 && self.policies.dte_valid == DteValid::VGoverns {
@@ -75,6 +78,7 @@ impl Judge<'_> {
         }
     }
 
+    #[inline]
     fn mapped(&self, interrupts: InterruptDte) -> Result<DteVerdict, Refusal> {
         let table = match interrupts.control.map_err(|error| self.illegal_dte(error))? {
             IntCtl::Abort => return Err((BlockReason::IntCtlAborted, None)),
@@ -99,6 +103,7 @@ impl Judge<'_> {
         }))
     }
 
+    #[inline]
     pub(super) fn irte(&self, target: &IrteTarget, raw: RawIrte) -> Result<Interrupt, Refusal> {
         let ignore_reserved = self.policies.irte_reserved_bits == IrteReservedBits::Ignore;
         let parsed = Irte::parse(raw, self.irte_format(), ignore_reserved);
@@ -126,11 +131,13 @@ impl Judge<'_> {
             .with_index(target.index))
     }
 
+    #[cold]
     pub(super) fn not_an_interrupt(&self) -> Refusal {
         (BlockReason::NotAnInterrupt(self.request.address), None)
     }
 
     /// A requester ID beyond the device table.
+    #[cold]
     pub(super) fn out_of_range_device(&self) -> Refusal {
         let event = match self.policies.out_of_range_device {
             OutOfRangeDevice::IllegalDevTableEntry => self.illegal_dev_table_entry(EventFlags::new()),
@@ -141,6 +148,7 @@ impl Judge<'_> {
         (BlockReason::DeviceOutOfRange, Some(event))
     }
 
+    #[cold]
     pub(super) fn unreadable_dte(&self, address: u64, error: HardwareError) -> Refusal {
         let event = Event::DevTabHardwareError {
             device: self.request.requester,
@@ -151,6 +159,7 @@ impl Judge<'_> {
         (BlockReason::DteUnreadable(address), Some(event))
     }
 
+    #[cold]
     pub(super) fn unreadable_irte(&self, target: &IrteTarget, error: HardwareError) -> Refusal {
         let event = Event::PageTabHardwareError {
             device: self.request.requester,
@@ -166,6 +175,7 @@ impl Judge<'_> {
         )
     }
 
+    #[cold]
     fn illegal_dte(&self, error: DteError) -> Refusal {
         let flags = EventFlags::new().with_reserved_not_zero(error.reserved_not_zero());
         (
@@ -183,6 +193,7 @@ impl Judge<'_> {
         }
     }
 
+    #[inline]
     fn page_fault(&self, domain: u16, flags: EventFlags) -> Event {
         let flags = flags.with_interrupt(true);
         Event::IoPageFault {

@@ -176,6 +176,7 @@ impl<const N: usize> Cache<N> {
     }
 
     /// To be called before the first memory read of a fill, once that has been entered as in flight.
+    #[inline]
     pub(super) fn guard(&self, key: u64) -> Guard {
         let set = self.sets.get(self.set_of(key));
         Guard(set.map_or(0, |set| set.drops.load(SeqCst) & !LOCKED))
@@ -183,7 +184,22 @@ impl<const N: usize> Cache<N> {
 
     /// Puts an entry in the place of one with that key and words that `same` accepts, or of one that `live` says
     /// can't be hit any more, or where the replacement says.
+    #[inline]
     pub(super) fn insert(
+        &self,
+        key: u64,
+        words: [u64; N],
+        guard: Guard,
+        same: impl Fn(&Words<N>) -> bool,
+        live: impl Fn(u64, &Words<N>) -> bool,
+    ) -> Inserted {
+        if self.sets.is_empty() {
+            return Inserted::Refused;
+        }
+        self.insert_enabled(key, words, guard, same, live)
+    }
+
+    fn insert_enabled(
         &self,
         key: u64,
         words: [u64; N],

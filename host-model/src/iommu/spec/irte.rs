@@ -259,6 +259,7 @@ const fn destination_128(low: u32, high: Irte128High, xt: bool) -> u32 {
 
 impl Irte {
     /// Refuses entries without RemapEn first, then GuestMode, reserved types and, unless told to, reserved bits.
+    #[inline]
     pub const fn parse(raw: RawIrte, format: IrteFormat, ignore_reserved: bool) -> Result<Self, IrteError> {
         // Bits 7:0 are alike in both formats.
         let low = Irte128Low::from_bits(raw as u64);
@@ -321,6 +322,7 @@ impl GuestIrte {
 
     /// Of a 128-bit entry. Refuses entries without RemapEn first, then, unless told to ignore them, reserved bits.
     /// `None` if GuestMode is 0.
+    #[inline]
     pub const fn parse(raw: RawIrte, xt: bool, ignore_reserved: bool) -> Option<Result<Self, IrteError>> {
         let low = GuestIrteLow::from_bits(raw as u64);
         if !low.guest_mode() {

@@ -1,7 +1,7 @@
 //! Events (AMD IOMMU spec 2.5): 16 bytes, code in bits 63:60 of the first quadword.
 
 mod fields;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 
 use bitfield_struct::bitfield;
