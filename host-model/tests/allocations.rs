@@ -19,6 +19,7 @@ fn used(config: Config) -> Workload {
     workload.write_commands(&flush);
     workload.execute(flush.len());
     workload.warm(&workload::requests());
+    workload.warm_translations(&workload::translations());
     workload
 }
 
@@ -40,11 +41,18 @@ fn cached_remaps_do_not_allocate() {
 }
 
 #[test]
+fn cached_translations_do_not_allocate() {
+    let (workload, requests) = (used(workload::roomy()), workload::translations());
+    assert_none(measure(|| workload.warm_translations(&requests)));
+}
+
+#[test]
 fn fills_and_evictions_do_not_allocate() {
     for shape in [CacheShape::TINY, CacheShape::DISABLED, CacheShape::default()] {
         let workload = used(Config::default().with_caches(shape));
-        let requests = workload::requests();
+        let (requests, translations) = (workload::requests(), workload::translations());
         assert_none(measure(|| workload.warm(&requests)));
+        assert_none(measure(|| workload.warm_translations(&translations)));
     }
 }
 

@@ -17,17 +17,21 @@ use host_model::iommu::{CacheShape, Config};
 
 use table::Table;
 use workload::Workload;
+use workload::bare::BareArray;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Prepares a path, then hands it to [`collect_instructions`], and says how many operations that was.
+/// Prepares a path, hands it to [`collect_instructions`], and says how many operations that was.
 type Measured = (&'static str, fn() -> usize);
 
-const PATHS: [Measured; 6] = [
+const PATHS: [Measured; 9] = [
+    ("bare lookup", bare_lookup),
     ("bare 16-byte read", read_16),
     ("cached remap", cached_remap),
     ("uncached remap", uncached_remap),
     ("filling remap", filling_remap),
+    ("IOTLB hit", iotlb_hit),
+    ("IOTLB fill", iotlb_fill),
     ("invalidation", invalidation),
     ("command of 258", command_of_258),
 ];
@@ -86,6 +90,17 @@ fn count(name: &str) -> Result<f64> {
     Ok(f64::from(instructions) / f64::from(operations))
 }
 
+fn bare_lookup() -> usize {
+    let requests = workload::requests();
+    let array = BareArray::holding(&requests);
+    collect_instructions(&mut || {
+        for request in &requests {
+            black_box(array.find(black_box(request)));
+        }
+    });
+    requests.len()
+}
+
 fn read_16() -> usize {
     let (workload, requests) = (Workload::new(workload::roomy()), workload::requests());
     let entries: Vec<_> = requests.iter().map(workload::entries_of).collect();
@@ -123,6 +138,30 @@ fn filling_remap() -> usize {
         let flush = workload::flush();
         workload.write_commands(&flush);
         workload.execute(flush.len());
+    })
+}
+
+fn translate(prepare: impl Fn(&Workload)) -> usize {
+    let (workload, requests) = (Workload::new(workload::roomy()), workload::translations());
+    workload.warm_translations(&requests);
+    prepare(&workload);
+    collect_instructions(&mut || {
+        for request in &requests {
+            black_box(workload.translate(black_box(request)));
+        }
+    });
+    requests.len()
+}
+
+fn iotlb_hit() -> usize {
+    translate(|_| ())
+}
+
+/// The DTE is cached, and the translation is when it is over.
+fn iotlb_fill() -> usize {
+    translate(|workload| {
+        workload.write_commands(&[workload::invalidate_pages()]);
+        workload.execute(1);
     })
 }
 

@@ -1,6 +1,5 @@
 //! What the IOMMU costs, against baselines that are measured in the same run. The ratios are printed at the end.
 
-mod bare;
 mod ratios;
 #[allow(dead_code, reason = "shared with other benches and tests")]
 #[path = "../workload/mod.rs"]
@@ -19,9 +18,9 @@ use host_model::iommu::{CacheShape, Config, InterruptRequest};
 use sim_bridge::RequesterId;
 use vm_memory::GuestAddress;
 
-use bare::BareArray;
 use ratios::{Measured, Ratio, Target, Times};
 use workload::Workload;
+use workload::bare::BareArray;
 
 const GROUP: &str = "iommu";
 
@@ -121,6 +120,19 @@ impl Benches {
             b.iter_custom(|passes| two_threads(passes, requests, pass))
         });
         let missed = workload.iommu.statistics().irt_cache.misses - misses;
+        assert_eq!(missed, 0, "not all of it is cached");
+
+        let translations = workload::translations();
+        workload.warm_translations(&translations);
+        let misses = workload.iommu.statistics().iotlb.misses;
+        self.measure("translate", translations.len(), |b| {
+            b.iter(|| {
+                for request in &translations {
+                    black_box(workload.translate(black_box(request)));
+                }
+            })
+        });
+        let missed = workload.iommu.statistics().iotlb.misses - misses;
         assert_eq!(missed, 0, "not all of it is cached");
 
         let others = (0x6000..0x6000 + workload::REQUESTERS).map(RequesterId).collect();

@@ -1,8 +1,13 @@
-//! An IOMMU under 257 requester IDs that share a table of 16 interrupts, as a PLX NTB's aliases do.
+//! An IOMMU under 257 requester IDs that share a table of 16 interrupts and page tables, as a PLX NTB's aliases do.
+
+pub mod bare;
 
 use std::hint::spin_loop;
 use std::sync::Arc;
 
+use host_model::iommu::translate::{
+    Access, AddressType, MemoryRequest, TranslationOutcome, TranslationResponse,
+};
 use host_model::iommu::{CacheShape, Config, InterruptRequest, Iommu, Outcome, Response, Step};
 use sim_bridge::RequesterId;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -15,6 +20,11 @@ const COMMANDS: u64 = 0x40_0000;
 const RING: u64 = 8192;
 const SEMAPHORE: u64 = 0x42_0000;
 const TABLE: u64 = 0x50_0000;
+/// A page directory, and behind it page tables for all of [`translations`].
+const PAGE_DIRECTORY: u64 = 0x60_0000;
+/// IR and IW of a DTE or page table entry.
+const READ_WRITE: u64 = 3 << 61;
+const DOMAIN: u64 = 0x5e;
 
 /// With room for all that is looked up.
 pub fn roomy() -> Config {
@@ -47,6 +57,22 @@ pub fn requests() -> Vec<InterruptRequest> {
     requests
 }
 
+/// As many memory requests, each to a page of its own.
+pub fn translations() -> Vec<MemoryRequest> {
+    let of = |interrupt: &InterruptRequest| MemoryRequest {
+        requester: interrupt.requester,
+        address: (page(interrupt.requester, interrupt.data) << 12) + 0x40,
+        access: Access::Write,
+        kind: AddressType::Untranslated,
+        pasid: None,
+    };
+    requests().iter().map(of).collect()
+}
+
+fn page(requester: RequesterId, index: u32) -> u64 {
+    u64::from(requester.0 - 0x4100) * u64::from(ENTRIES) + u64::from(index)
+}
+
 /// Guest physical addresses of the entries that a request goes by: DTE, IRTE.
 pub fn entries_of(request: &InterruptRequest) -> [GuestAddress; 2] {
     [
@@ -65,12 +91,18 @@ pub fn flush() -> Vec<[u64; 2]> {
     requesters().map(invalidate).chain([wait]).collect()
 }
 
+/// INVALIDATE_IOMMU_PAGES for everything in the domain.
+pub fn invalidate_pages() -> [u64; 2] {
+    [3 << 60 | DOMAIN << 32, 0x7fff_ffff_ffff_f000 | 3]
+}
+
 impl Workload {
     pub fn new(config: Config) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x80_0000)]).expect("memory");
         let memory = Arc::new(memory);
         for requester in requesters() {
-            let dte = [3, 0x5e, 2 << 60 | TABLE | 4 << 1 | 1, 0u64];
+            let tables = READ_WRITE | 2 << 9 | PAGE_DIRECTORY | 3;
+            let dte = [tables, DOMAIN, 2 << 60 | TABLE | 4 << 1 | 1, 0];
             let address = GuestAddress(DEVICE_TABLE + u64::from(requester.0) * 32);
             memory.write_obj(dte, address).expect("DTE");
         }
@@ -78,6 +110,17 @@ impl Workload {
             let irte = [5 << 8 | 1, 0x30 + u64::from(index)];
             let address = GuestAddress(TABLE + u64::from(index) * 16);
             memory.write_obj(irte, address).expect("IRTE");
+        }
+        let page_table = |n| PAGE_DIRECTORY + 0x1000 * (n + 1);
+        for n in 0..u64::from(REQUESTERS * ENTRIES).div_ceil(512) {
+            let entry = READ_WRITE | 1 << 9 | page_table(n) | 1;
+            let address = GuestAddress(PAGE_DIRECTORY + n * 8);
+            memory.write_obj(entry, address).expect("page directory");
+        }
+        for page in 0..u64::from(REQUESTERS * ENTRIES) {
+            let entry = READ_WRITE | (0x1_0000 + page) << 12 | 1;
+            let address = GuestAddress(page_table(page / 512) + page % 512 * 8);
+            memory.write_obj(entry, address).expect("page table");
         }
         let iommu = Iommu::new(config, Arc::clone(&memory));
         iommu.write(0x00, 8, DEVICE_TABLE | 0x1ff);
@@ -111,11 +154,35 @@ impl Workload {
         }
     }
 
+    /// Likewise.
+    #[inline]
+    pub fn translate(&self, request: &MemoryRequest) -> TranslationOutcome {
+        let mut response = self.iommu.translate(request);
+        loop {
+            response = match response {
+                TranslationResponse::Answer(outcome) => return outcome,
+                TranslationResponse::Fill(token) => self.iommu.complete_translation(token),
+            }
+        }
+    }
+
     /// Brings all that is asked into the caches.
     pub fn warm(&self, requests: &[InterruptRequest]) {
         for request in requests {
             let outcome = self.ask(request);
             assert!(matches!(outcome, Outcome::Remapped(_)), "{outcome:?}");
+        }
+    }
+
+    /// Likewise.
+    pub fn warm_translations(&self, requests: &[MemoryRequest]) {
+        for request in requests {
+            let outcome = self.translate(request);
+            let translated = match outcome {
+                TranslationOutcome::Translated(translation) => translation.address,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(translated, request.address + (0x1_0000 << 12));
         }
     }
 

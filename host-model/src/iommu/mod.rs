@@ -30,7 +30,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use parking_lot::Mutex;
 use vm_memory::{GuestMemory, GuestMemoryMmap};
@@ -66,7 +66,7 @@ pub use outcome::{
 pub use remap::{FillToken, TableEntry};
 pub use step::{DropReason, HaltReason, Step};
 
-use cache::{Cache, CacheKind, Counters, Generations};
+use cache::{Cache, CacheKind, Counters, Generations, KnownHits, Stamps};
 use command_processor::{CommandPointers, CommandProcessor};
 use event_log::EventQueue;
 use in_flight::InFlight;
@@ -84,10 +84,10 @@ pub struct Iommu<M = GuestMemoryMmap> {
     control: AtomicU64,
     dev_tab_base: AtomicU64,
     /// By format, requester ID and index.
-    irt_cache: Cache<IRTE_WORDS>,
+    irt_cache: Cache<IRTE_WORDS, KnownHits>,
     irt_generations: Generations,
     /// By requester ID.
-    dte_cache: Cache<DTE_WORDS>,
+    dte_cache: Cache<DTE_WORDS, Stamps>,
     translations: Translations,
     counters: Counters,
     in_flight: InFlight,
@@ -124,9 +124,9 @@ impl<M: GuestMemory> Iommu<M> {
             mode: AtomicU64::new(0),
             control: AtomicU64::new(0),
             dev_tab_base: AtomicU64::new(0),
-            irt_cache: Cache::new(config.irt_cache),
+            irt_cache: Cache::new(config.irt_cache, KnownHits::new(config.irt_cache.entries())),
             irt_generations: Generations::new(config.generation_bits),
-            dte_cache: Cache::new(config.dte_cache),
+            dte_cache: Cache::new(config.dte_cache, Stamps::new()),
             translations: Translations::new(&config),
             counters: Counters::default(),
             in_flight: InFlight::new(),
@@ -189,7 +189,10 @@ impl<M: GuestMemory> Iommu<M> {
         self.dev_tab_base
             .store(registers.dev_tab_base.into_bits(), Release);
         self.control.store(registers.control.into_bits(), Release);
-        self.mode.store(Mode::of(registers.control).0, Release);
+        let mode = Mode::of(registers.control);
+        if self.mode.swap(mode.0, AcqRel) != mode.0 {
+            self.dte_cache.listener().move_all();
+        }
         let [base, limit] = [offset::EXCLUSION_BASE, offset::EXCLUSION_LIMIT]
             .map(|register| registers.read(register, &self.command_pointers));
         self.translations.set_exclusion(base, limit);

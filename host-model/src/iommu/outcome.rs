@@ -155,14 +155,8 @@ pub struct Interrupt {
     /// Of the table entry.
     #[bits(11)]
     pub index: u16,
-    /// Spare, for whoever stores it.
-    #[bits(10, access = None)]
-    rest: u16,
-}
-
-impl Interrupt {
-    /// Bits that mean something.
-    pub(super) const BITS: u32 = 54;
+    #[bits(10)]
+    __: u16,
 }
 
 /// Why a request goes nowhere.

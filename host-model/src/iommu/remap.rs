@@ -3,7 +3,7 @@
 use vm_memory::GuestMemory;
 
 use super::Iommu;
-use super::cache::{Guard, Place};
+use super::cache::Guard;
 use super::in_flight::{InFlightGuard, LookupKind};
 use super::outcome::{InterruptRequest, Lookup, Observer, Outcome, Response};
 use super::spec::dte::RawDte;
@@ -57,6 +57,8 @@ pub(super) struct Walk {
     pub(super) request: InterruptRequest,
     /// As of the request.
     pub(super) control: Control,
+    /// Captured before everything else: what the walk comes to is known only while it does not move.
+    pub(super) stamp: u64,
     /// Captured before anything was looked up: what the walk caches may depend on all that it saw.
     pub(super) irt_generation: u64,
     /// Likewise.
@@ -84,7 +86,7 @@ enum TableRead {
         raw: Result<RawDte, HardwareError>,
     },
     Irte {
-        dte: Option<Place>,
+        dte_cached: bool,
         target: IrteTarget,
         raw: Result<RawIrte, HardwareError>,
     },
@@ -148,8 +150,9 @@ impl<M: GuestMemory> Iommu<M> {
         observer: &mut O,
     ) -> Response<'_> {
         let mode = self.mode();
-        if mode.is_mapped(request)
-            && let Some(interrupt) = self.known_hit(mode, request.requester, request.data & 0x7ff, observer)
+        if !O::LOOKS
+            && mode.is_mapped(request)
+            && let Some(interrupt) = self.known_hit(mode, request.requester, request.data & 0x7ff)
         {
             return Response::Answer(Outcome::Remapped(interrupt));
         }
@@ -176,13 +179,14 @@ impl<M: GuestMemory> Iommu<M> {
                 raw: Err(error),
             } => self.block(self.judge(&walk).unreadable_dte(address, error)),
             TableRead::Irte {
-                dte,
+                dte_cached,
                 target,
                 raw: Ok(raw),
             } => {
                 let raw = self.second_half(&walk, &target, raw);
                 let verdict = self.judge(&walk).irte(&target, raw);
-                let from = self.cache_irte(&walk, dte, &target, raw, verdict.as_ref().ok().copied());
+                let interrupt = verdict.as_ref().ok().filter(|_| dte_cached).copied();
+                let from = self.cache_irte(&walk, &target, raw, interrupt);
                 observer.irte(Lookup {
                     from,
                     address: target.address,
@@ -216,11 +220,13 @@ impl<M: GuestMemory> Iommu<M> {
         let device = request.requester;
         // First of all: an invalidation that is not seen below waits for this walk.
         let guard = self.in_flight.begin(device, LookupKind::Interrupt);
+        let stamp = self.dte_cache.listener().of(device);
         let control = self.control();
         let irte_key = irte_key(control.ga_en(), device, request.data & 0x7ff);
         let walk = Walk {
             request: *request,
             control,
+            stamp,
             irt_generation: self.irt_generations.capture(device),
             irt_guard: self.irt_cache.guard(irte_key),
             dte_guard: self.dte_cache.guard(device.0.into()),
@@ -261,14 +267,19 @@ impl<M: GuestMemory> Iommu<M> {
         };
         let Some(irte) = self.cached_irte(&walk, target.index) else {
             let raw = self.read_irte(target.address, judge.irte_format());
-            let dte = dte.place;
-            let read = TableRead::Irte { dte, target, raw };
+            let read = TableRead::Irte {
+                dte_cached: dte.is_cached,
+                target,
+                raw,
+            };
             return Response::Fill(FillToken { walk, read, guard });
         };
         observer.irte(irte.lookup);
         match judge.irte(&target, irte.lookup.raw) {
             Ok(interrupt) => {
-                self.know(&walk, dte.place, irte.place, interrupt);
+                if dte.is_cached {
+                    self.know(&walk, irte.place, interrupt);
+                }
                 Response::Answer(Outcome::Remapped(interrupt))
             }
             Err(refusal) => self.block(refusal),

@@ -6,9 +6,9 @@ use sim_bridge::RequesterId;
 use vm_memory::{Address, ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryRegion, VolatileMemory};
 
 use super::Iommu;
-use super::cache::{CacheEvent, CacheKind, Guard, Inserted, InvalidationCause, KEY, Place, Words};
+use super::cache::{CacheEvent, CacheKind, Guard, Inserted, InvalidationCause, Place, Words};
 use super::config::{CacheRemapEnClear, DevtabInvalidation, OutOfRangeDevice};
-use super::outcome::{Interrupt, Lookup, LookupFrom, Observer};
+use super::outcome::{Interrupt, Lookup, LookupFrom};
 use super::remap::{Mode, Walk};
 use super::spec::dte::{DTE_BYTES, RawDte};
 use super::spec::event::HardwareError;
@@ -20,18 +20,11 @@ use super::verdict::IrteTarget;
 pub(super) const DTE_WORDS: usize = 5;
 
 /// Words of a cached IRTE.
-pub(super) const IRTE_WORDS: usize = 6;
+pub(super) const IRTE_WORDS: usize = 4;
 /// Of the requester ID when the fill began.
 const GENERATION: usize = 0;
-/// [`Place::pack`] of the DTE through which the entry was last found...
-const BY_DTE: usize = 1;
-/// ...and what the two came to, an [`Interrupt`], under the [`Mode`] in the upper bits.
-const REMAPPED: usize = 2;
-const ADDRESS: usize = 3;
-const RAW: usize = 4;
-
-/// What no [`Mode`] is.
-const NOT_REMAPPED: u64 = u64::MAX;
+const ADDRESS: usize = 1;
+const RAW: usize = 2;
 
 /// Key in the IRT cache. It holds the format, because an entry of one is no entry of the other.
 #[inline]
@@ -47,8 +40,7 @@ fn device_of_irte_key(key: u64) -> RequesterId {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dte {
     pub(super) lookup: Lookup<RawDte>,
-    /// If it is cached.
-    pub(super) place: Option<Place>,
+    pub(super) is_cached: bool,
 }
 
 /// An IRT cache entry.
@@ -151,9 +143,9 @@ impl<M: GuestMemory> Iommu<M> {
                 None => CacheEvent::Miss,
             },
         );
-        found.map(|(place, lookup)| Dte {
+        found.map(|(_, lookup)| Dte {
             lookup,
-            place: Some(place),
+            is_cached: true,
         })
     }
 
@@ -170,12 +162,13 @@ impl<M: GuestMemory> Iommu<M> {
             .dte_cache
             .insert(key, [address, a, b, c, d], guard, |_| true, |_, _| true);
         self.count_insertion(CacheKind::Dte, inserted);
-        let (from, place) = match inserted {
-            Inserted::Filled { place, .. } => (LookupFrom::Fill, Some(place)),
-            Inserted::Refused => (LookupFrom::Uncached, None),
+        let is_cached = inserted != Inserted::Refused;
+        let from = match is_cached {
+            true => LookupFrom::Fill,
+            false => LookupFrom::Uncached,
         };
         let lookup = Lookup { from, address, raw };
-        Dte { lookup, place }
+        Dte { lookup, is_cached }
     }
 
     /// Like [`Self::cached_dte`].
@@ -200,55 +193,32 @@ impl<M: GuestMemory> Iommu<M> {
         found.map(|(place, lookup)| CachedIrte { lookup, place })
     }
 
-    /// Both caches at once, if the walk that last used the entry went by the DTE that is still cached, and came to a
-    /// remapped interrupt.
+    /// A hit in both caches that is known.
     #[inline(always)]
-    pub(super) fn known_hit<O: Observer>(
-        &self,
-        mode: Mode,
-        device: RequesterId,
-        index: u32,
-        observer: &mut O,
-    ) -> Option<Interrupt> {
-        let generation = self.irt_generations.of(device);
+    pub(super) fn known_hit(&self, mode: Mode, device: RequesterId, index: u32) -> Option<Interrupt> {
+        let stamp = self.dte_cache.listener().of(device);
         let key = irte_key(mode.ga_en(), device, index);
-        let (_, (by_dte, remapped, irte)) = self.irt_cache.find(key, |words| {
-            let remapped = word(words, REMAPPED);
-            (word(words, GENERATION) == generation && remapped >> Interrupt::BITS == mode.0).then(|| {
-                (
-                    word(words, BY_DTE),
-                    remapped,
-                    O::LOOKS.then(|| lookup_irte(words)),
-                )
-            })
-        })?;
-        let place = Place::unpack(by_dte, device.0.into());
-        if let Some(irte) = irte {
-            observer.dte(self.dte_cache.at(place, |words| Some(lookup_dte(words)))?);
-            observer.irte(irte);
-        } else if !self.dte_cache.is_at(place) {
-            return None;
-        }
+        let interrupt = self.irt_cache.recall(key, stamp)?;
         self.counters.count_known_hit();
-        Some(Interrupt::from_bits(remapped & ((1 << Interrupt::BITS) - 1)))
+        Some(Interrupt::from_bits(interrupt))
     }
 
-    /// Notes what an entry has come to, for [`Self::known_hit`].
-    pub(super) fn know(&self, walk: &Walk, dte: Option<Place>, irte: Place, interrupt: Interrupt) {
-        let mode = Mode::of(walk.control);
-        if let Some(dte) = dte {
-            let remapped = mode.0 << Interrupt::BITS | interrupt.into_bits();
-            self.irt_cache
-                .amend(irte, [(BY_DTE, dte.pack()), (REMAPPED, remapped)]);
-        }
+    /// Notes what a hit in both caches came to.
+    pub(super) fn know(&self, walk: &Walk, irte: Place, interrupt: Interrupt) {
+        let key = irte_key(
+            walk.control.ga_en(),
+            walk.request.requester,
+            interrupt.index().into(),
+        );
+        self.irt_cache
+            .remember(irte, key, walk.stamp, interrupt.into_bits());
     }
 
-    /// Caches an entry, and what it has come to.
+    /// Caches an entry, and what it came to with a cached DTE.
     #[inline]
     pub(super) fn cache_irte(
         &self,
         walk: &Walk,
-        dte: Option<Place>,
         target: &IrteTarget,
         raw: RawIrte,
         interrupt: Option<Interrupt>,
@@ -263,21 +233,7 @@ impl<M: GuestMemory> Iommu<M> {
         } else {
             (walk.irt_generation, walk.irt_guard)
         };
-        let (by_dte, remapped) = match (dte, interrupt) {
-            (Some(dte), Some(interrupt)) => {
-                let mode = Mode::of(walk.control);
-                (dte.pack(), mode.0 << Interrupt::BITS | interrupt.into_bits())
-            }
-            _ => (0, NOT_REMAPPED),
-        };
-        let words = [
-            generation,
-            by_dte,
-            remapped,
-            target.address,
-            raw as u64,
-            (raw >> 64) as u64,
-        ];
+        let words = [generation, target.address, raw as u64, (raw >> 64) as u64];
         let live = |key: u64, words: &Words<IRTE_WORDS>| {
             word(words, GENERATION) == self.irt_generations.of(device_of_irte_key(key))
         };
@@ -288,7 +244,12 @@ impl<M: GuestMemory> Iommu<M> {
         };
         self.count_insertion(CacheKind::Irt, inserted);
         match inserted {
-            Inserted::Filled { .. } => LookupFrom::Fill,
+            Inserted::Filled { place, .. } => {
+                if let Some(interrupt) = interrupt {
+                    self.know(walk, place, interrupt);
+                }
+                LookupFrom::Fill
+            }
             Inserted::Refused => LookupFrom::Uncached,
         }
     }
@@ -310,13 +271,16 @@ impl<M: GuestMemory> Iommu<M> {
     pub(super) fn invalidate_irtes(&self, device: RequesterId) {
         self.counters
             .count(CacheKind::Irt, CacheEvent::Invalidation(InvalidationCause::One));
-        if self.irt_generations.invalidate(device) {
+        let began_anew = self.irt_generations.invalidate(device);
+        // After the generation: who sees the new stamp sees the new generation.
+        self.dte_cache.listener().move_on(device);
+        if began_anew {
             self.counters.count(
                 CacheKind::Irt,
                 CacheEvent::Invalidation(InvalidationCause::GenerationWrap),
             );
             self.irt_cache
-                .drop_where(|key, _| device_of_irte_key(key & KEY) == device);
+                .drop_where(|key, _| device_of_irte_key(key) == device);
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use super::sync::{AtomicU64, fence, hint};
 
 mod generations;
+mod known;
 mod replacement;
 mod shape;
 mod statistics;
@@ -20,14 +21,16 @@ mod statistics;
 mod tests;
 
 pub(super) use generations::Generations;
+pub(super) use known::{KnownHits, Stamps};
 pub use shape::{CacheShape, CacheShapeError, Replacement};
 pub(super) use statistics::{CacheEvent, CacheKind, Counters};
 pub use statistics::{CacheStatistics, InvalidationCause};
 
 /// Entries of `N` words.
 #[derive(Debug)]
-pub(super) struct Cache<const N: usize> {
+pub(super) struct Cache<const N: usize, L = ()> {
     shape: CacheShape,
+    listener: L,
     ways: usize,
     shift: u32,
     mask: usize,
@@ -88,24 +91,19 @@ const SEQUENCE: u64 = USED << 1;
 const LOCKED: u64 = 1;
 const DROP: u64 = 2;
 
-impl Place {
-    /// The place in one word: the tag with the slot in the key's bits.
-    pub(super) fn pack(self) -> u64 {
-        self.tag & !KEY | self.slot as u64
-    }
-
-    /// What [`Self::pack`] made of the place of an entry with this key.
-    #[inline]
-    pub(super) fn unpack(packed: u64, key: u64) -> Self {
-        Self {
-            slot: (packed & KEY) as usize,
-            tag: packed & !KEY | key,
-        }
-    }
+/// Hears of entries once they are no more, or once the replacement wants to hear of their next use. The set's lock is
+/// held.
+pub(super) trait Listener {
+    fn gone(&self, key: u64, slot: usize);
 }
 
-impl<const N: usize> Cache<N> {
-    pub(super) fn new(shape: CacheShape) -> Self {
+impl Listener for () {
+    #[inline]
+    fn gone(&self, _: u64, _: usize) {}
+}
+
+impl<const N: usize, L: Listener> Cache<N, L> {
+    pub(super) fn new(shape: CacheShape, listener: L) -> Self {
         let set = || Set {
             drops: AtomicU64::new(0),
             order: AtomicU64::new(replacement::INITIAL_ORDER),
@@ -116,6 +114,7 @@ impl<const N: usize> Cache<N> {
         };
         Self {
             shape,
+            listener,
             ways: shape.ways(),
             // One set takes the mask to say so: a shift by 64 is none.
             shift: 63.min(64 - shape.sets().max(1).ilog2()),
@@ -167,12 +166,8 @@ impl<const N: usize> Cache<N> {
         entry.is_some_and(|entry| entry.tag.load(Acquire) == place.tag)
     }
 
-    /// Like [`Self::find`], for an entry that has not moved since it had this place, and that needs no touch.
-    #[inline]
-    pub(super) fn at<R>(&self, place: Place, read: impl Fn(&Words<N>) -> Option<R>) -> Option<R> {
-        let entry = self.entries.get(place.slot)?;
-        let tag = entry.tag.load(Acquire);
-        (tag == place.tag).then(|| entry.read(tag, &read)).flatten()
+    pub(super) fn listener(&self) -> &L {
+        &self.listener
     }
 
     /// To be called before the first memory read of a fill, once that has been entered as in flight.
@@ -225,28 +220,16 @@ impl<const N: usize> Cache<N> {
                 None => (self.victim(index), true),
             },
         };
-        let tag = ways[way].write(VALID | key | self.shape.replacement().initial_use(), words);
-        self.inserted(index, way);
         let slot = index * self.ways + way;
+        let old = ways[way].key();
+        let tag = ways[way].write(VALID | key | self.shape.replacement().initial_use(), words);
+        if let Some(old) = old {
+            self.listener.gone(old, slot);
+        }
+        self.inserted(index, way);
         Inserted::Filled {
             place: Place { slot, tag },
             evicted,
-        }
-    }
-
-    /// Changes words of the entry that is still at this place.
-    pub(super) fn amend(&self, place: Place, words: impl IntoIterator<Item = (usize, u64)>) {
-        let Some(entry) = self.entries.get(place.slot) else {
-            return;
-        };
-        let _lock = self.sets[place.slot / self.ways].lock();
-        let tag = entry.tag.load(Relaxed);
-        if (tag ^ place.tag) & !USED == 0 {
-            entry.begin_change(tag);
-            for (n, word) in words {
-                entry.words[n].store(word, Relaxed);
-            }
-            entry.tag.store(tag.wrapping_add(SEQUENCE), Release);
         }
     }
 
@@ -266,12 +249,17 @@ impl<const N: usize> Cache<N> {
         };
         let mut lock = set.lock();
         lock.count_drop();
-        let drop = |e: &&Entry<N>| e.key().is_some_and(|key| which(key, &e.words));
-        self.ways_of(index)
-            .iter()
-            .filter(drop)
-            .map(|e| e.begin_change(e.tag.load(Relaxed)))
-            .count()
+        let mut dropped = 0;
+        for (way, entry) in self.ways_of(index).iter().enumerate() {
+            if let Some(key) = entry.key()
+                && which(key, &entry.words)
+            {
+                entry.begin_change(entry.tag.load(Relaxed));
+                self.listener.gone(key, index * self.ways + way);
+                dropped += 1;
+            }
+        }
+        dropped
     }
 }
 
@@ -283,6 +271,10 @@ impl<const N: usize> Entry<N> {
         fence(Acquire);
         let unchanged = (self.tag.load(Relaxed) ^ tag) & !USED == 0;
         value.filter(|_| unchanged)
+    }
+
+    fn is_used_at(&self, place: Place) -> bool {
+        self.tag.load(Relaxed) == place.tag | USED
     }
 
     fn key(&self) -> Option<u64> {

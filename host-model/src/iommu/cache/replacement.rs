@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Cache, Replacement, USED};
+use super::{Cache, KEY, Listener, Replacement, USED};
 
 /// True LRU: ways in 4 bits each, the last used in the lowest. The clock: where its hand is.
 pub(super) const INITIAL_ORDER: u64 = 0xfedc_ba98_7654_3210;
@@ -17,7 +17,7 @@ impl Replacement {
     }
 }
 
-impl<const N: usize> Cache<N> {
+impl<const N: usize, L: Listener> Cache<N, L> {
     /// An entry that is not marked used was hit.
     #[cold]
     pub(super) fn touch(&self, set: usize, way: usize, tag: u64) {
@@ -69,10 +69,11 @@ impl<const N: usize> Cache<N> {
         let order = &self.sets[set].order;
         let mut hand = (order.load(Relaxed) & 0xf) as usize % ways.len();
         for _ in 0..ways.len() {
-            let used = ways[hand].tag.fetch_and(!USED, Relaxed) & USED != 0;
-            if !used {
+            let tag = ways[hand].tag.fetch_and(!USED, Relaxed);
+            if tag & USED == 0 {
                 break;
             }
+            self.listener.gone(tag & KEY, set * self.ways + hand);
             hand = (hand + 1) % ways.len();
         }
         order.store(((hand + 1) % ways.len()) as u64, Relaxed);

@@ -81,6 +81,11 @@ impl CacheShape {
         self.ways
     }
 
+    /// Sets times ways.
+    pub const fn entries(self) -> usize {
+        self.sets * self.ways
+    }
+
     /// How room is made.
     pub const fn replacement(self) -> Replacement {
         self.replacement

@@ -120,7 +120,7 @@ fn is_of(words: &Words<WORDS>, wanted: Tag, domain: u16) -> bool {
 impl Iotlb {
     pub(in super::super) fn new(shape: CacheShape) -> Self {
         Self {
-            cache: Cache::new(shape),
+            cache: Cache::new(shape, ()),
             invalidations: AtomicU64::new(0),
             used: AtomicU64::new(0),
         }

@@ -5,7 +5,7 @@ use host_model::iommu::InterruptRequest;
 const SETS: usize = 2048;
 const WAYS: usize = 4;
 
-/// As many sets and ways as [`roomy`](crate::workload::roomy), plain words.
+/// As many sets and ways as [`roomy`](super::roomy), plain words.
 pub struct BareArray(Vec<Set>);
 
 struct Set {

@@ -1,0 +1,206 @@
+//! Hits whose outcome is known: what an IRT entry and the DTE came to when they were last used together.
+//!
+//! A known hit is found by one comparison, of the key with the *stamp* of the requester ID in it. Whatever may change
+//! what a walk through the caches comes to moves the stamp, or takes the known hit away with its entry. So a known
+//! hit is what the caches would give, only sooner.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use sim_bridge::RequesterId;
+
+use super::super::sync::{AtomicU64, fence};
+use super::{Cache, KEY_BITS, Listener, Place};
+
+/// A stamp for each requester ID. Some share one, which only moves more often.
+#[derive(Debug)]
+pub(in super::super) struct Stamps(Box<[AtomicU64]>);
+
+#[cfg(not(loom))]
+const STAMPS: usize = 4096;
+#[cfg(loom)]
+const STAMPS: usize = 2;
+
+/// Above the key's bits.
+const STEP: u64 = 1 << KEY_BITS;
+/// Where a stamp ends: then there are no known hits any more.
+const LAST: u64 = 1 << 63;
+
+impl Stamps {
+    pub(in super::super) fn new() -> Self {
+        Self((0..STAMPS).map(|_| AtomicU64::new(STEP)).collect())
+    }
+
+    #[inline]
+    fn stamp(&self, device: RequesterId) -> &AtomicU64 {
+        &self.0[usize::from(device.0) & (STAMPS - 1)]
+    }
+
+    #[inline]
+    pub(in super::super) fn of(&self, device: RequesterId) -> u64 {
+        self.stamp(device).load(Acquire)
+    }
+
+    #[inline]
+    pub(in super::super) fn move_on(&self, device: RequesterId) {
+        move_on(self.stamp(device));
+    }
+
+    pub(in super::super) fn move_all(&self) {
+        self.0.iter().for_each(move_on);
+    }
+}
+
+#[inline]
+fn move_on(stamp: &AtomicU64) {
+    if stamp.load(Relaxed) < LAST {
+        stamp.fetch_add(STEP, Release);
+    }
+}
+
+/// The device table's cache: a DTE that goes takes the known hits that it was part of along.
+impl Listener for Stamps {
+    fn gone(&self, key: u64, _: usize) {
+        self.move_on(RequesterId(key as u16));
+    }
+}
+
+/// A place for a known hit beside each entry of a cache.
+#[derive(Debug)]
+pub(in super::super) struct KnownHits(Box<[KnownHit]>);
+
+#[derive(Debug)]
+struct KnownHit {
+    /// Stamp and key, or 0.
+    known: AtomicU64,
+    value: AtomicU64,
+}
+
+impl KnownHits {
+    pub(in super::super) fn new(entries: usize) -> Self {
+        let none = || KnownHit {
+            known: AtomicU64::new(0),
+            value: AtomicU64::new(0),
+        };
+        Self((0..entries).map(|_| none()).collect())
+    }
+}
+
+impl Listener for KnownHits {
+    fn gone(&self, _: u64, slot: usize) {
+        self.0[slot].known.store(0, Relaxed);
+    }
+}
+
+impl<const N: usize> Cache<N, KnownHits> {
+    /// What was remembered of an entry under this stamp.
+    #[inline(always)]
+    pub(in super::super) fn recall(&self, key: u64, stamp: u64) -> Option<u64> {
+        let known = stamp | key;
+        let first = self.set_of(key).wrapping_mul(self.ways);
+        let hits = self.listener.0.get(first..first.wrapping_add(self.ways))?;
+        for hit in hits {
+            if hit.known.load(Acquire) == known {
+                let value = hit.value.load(Relaxed);
+                fence(Acquire);
+                if hit.known.load(Relaxed) == known {
+                    return Some(value);
+                }
+            }
+        }
+        None
+    }
+
+    /// Remembers what the entry that is still at this place came to. `stamp` was captured before anything was looked
+    /// up. An entry whose uses the replacement wants to know of is not remembered.
+    pub(in super::super) fn remember(&self, place: Place, key: u64, stamp: u64, value: u64) {
+        let (Some(entry), Some(hit)) = (self.entries.get(place.slot), self.listener.0.get(place.slot)) else {
+            return;
+        };
+        let _lock = self.sets[place.slot / self.ways].lock();
+        if stamp < LAST && entry.is_used_at(place) {
+            hit.known.store(0, Relaxed);
+            fence(Release);
+            hit.value.store(value, Relaxed);
+            hit.known.store(stamp | key, Release);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::{CacheShape, Inserted, Replacement};
+    use super::*;
+
+    const DEVICE: RequesterId = RequesterId(0x4100);
+
+    fn cache(replacement: Replacement) -> Cache<1, KnownHits> {
+        let shape = CacheShape::new(1, 2).unwrap().with_replacement(replacement);
+        Cache::new(shape, KnownHits::new(2))
+    }
+
+    fn insert(cache: &Cache<1, KnownHits>, key: u64) -> Place {
+        match cache.insert(key, [0], cache.guard(key), |_| true, |_, _| true) {
+            Inserted::Filled { place, .. } => place,
+            Inserted::Refused => panic!("refused"),
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_recalled_until_the_stamp_moves() {
+        let (cache, stamps) = (cache(Replacement::PseudoLru), Stamps::new());
+        let stamp = stamps.of(DEVICE);
+        cache.remember(insert(&cache, 7), 7, stamp, 42);
+        assert_eq!(cache.recall(7, stamp), Some(42));
+        assert_eq!(cache.recall(8, stamp), None);
+        stamps.move_on(DEVICE);
+        assert_eq!(cache.recall(7, stamps.of(DEVICE)), None);
+    }
+
+    #[test]
+    fn what_is_remembered_goes_with_its_entry() {
+        let stamp = Stamps::new().of(DEVICE);
+        let go: [fn(&Cache<1, KnownHits>); 3] = [
+            |cache| drop(cache.drop_key(7)),
+            |cache| _ = insert(cache, 7),
+            // Takes the mark of use from 7, and its place.
+            |cache| (8..=9).for_each(|key| _ = insert(cache, key)),
+        ];
+        for go in go {
+            let cache = cache(Replacement::PseudoLru);
+            cache.remember(insert(&cache, 7), 7, stamp, 42);
+            go(&cache);
+            assert_eq!(cache.recall(7, stamp), None);
+        }
+    }
+
+    #[test]
+    fn an_entry_that_was_not_used_since_the_hand_passed_is_not_known() {
+        let (cache, stamp) = (cache(Replacement::PseudoLru), Stamps::new().of(DEVICE));
+        let kept = [1, 2].map(|key| insert(&cache, key))[1];
+        cache.remember(kept, 2, stamp, 42);
+        // All were used: the hand takes the marks of both and the place of the first.
+        insert(&cache, 3);
+        assert_eq!(cache.recall(2, stamp), None);
+        cache.remember(kept, 2, stamp, 42);
+        assert_eq!(cache.recall(2, stamp), None, "its next use is to be noticed");
+    }
+
+    #[test]
+    fn with_true_lru_every_use_is_noticed() {
+        let (cache, stamp) = (cache(Replacement::TrueLru), Stamps::new().of(DEVICE));
+        cache.remember(insert(&cache, 7), 7, stamp, 42);
+        assert_eq!(cache.recall(7, stamp), None);
+    }
+
+    #[test]
+    fn a_stamp_at_its_end_knows_nothing() {
+        let (cache, stamps) = (cache(Replacement::PseudoLru), Stamps::new());
+        stamps.stamp(DEVICE).store(LAST - STEP, Relaxed);
+        stamps.move_on(DEVICE);
+        let stamp = stamps.of(DEVICE);
+        stamps.move_on(DEVICE);
+        assert_eq!(stamps.of(DEVICE), stamp);
+        cache.remember(insert(&cache, 7), 7, stamp, 42);
+        assert_eq!(cache.recall(7, stamp), None);
+    }
+}
