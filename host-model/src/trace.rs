@@ -154,6 +154,11 @@ pub enum Ending {
         /// The APIC ID.
         destination: u32,
     },
+    /// Nowhere: requested for a virtual CPU, and no CPU of this machine runs one.
+    Posted {
+        /// Physical address of the vAPIC backing page.
+        backing_page: u64,
+    },
 }
 
 impl Event {
@@ -175,7 +180,7 @@ impl Ending {
             Self::Delivered { cpu, vector }
             | Self::Misrouted { cpu, vector }
             | Self::Spurious { cpu, vector } => Some((cpu, vector)),
-            Self::Blocked | Self::Lost { .. } => None,
+            Self::Blocked | Self::Lost { .. } | Self::Posted { .. } => None,
         }
     }
 }
@@ -188,6 +193,9 @@ impl fmt::Display for Ending {
             Self::Spurious { cpu, vector } => write!(f, "spurious at CPU {cpu} vector {vector:#04x}"),
             Self::Blocked => f.write_str("blocked"),
             Self::Lost { destination } => write!(f, "lost: no local APIC {destination:#x}"),
+            Self::Posted { backing_page } => {
+                write!(f, "lost: posted in {backing_page:#x}, and no virtual CPU runs")
+            }
         }
     }
 }

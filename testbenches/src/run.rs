@@ -127,7 +127,7 @@ impl Interrupts {
                     Ending::Misrouted { .. } => counts.misrouted += 1,
                     Ending::Spurious { .. } => counts.spurious += 1,
                     Ending::Blocked => counts.blocked += 1,
-                    Ending::Lost { .. } => {}
+                    Ending::Lost { .. } | Ending::Posted { .. } => {}
                 },
                 Kind::Answered {
                     freshness: Some(Freshness::Stale),

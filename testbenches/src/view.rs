@@ -177,6 +177,7 @@ pub fn answer(answer: &Answer) -> String {
     text + &match answer.outcome {
         Outcome::Remapped(to) => format!("remapped to APIC {} vector {:#04x}", to.destination(), to.vector()),
         Outcome::Forwarded { .. } => "forwarded".to_owned(),
+        Outcome::Posted(to) => format!("posted in {:#x} vector {:#04x}", to.backing_page, to.vector),
         Outcome::Blocked { reason, .. } => format!("refused: {reason}"),
     }
 }

@@ -128,3 +128,51 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use vm_memory::VolatileMemory;
+
+    use super::*;
+
+    fn write(memory: &Memory, address: u64) {
+        memory.ram().write_obj(1u64, GuestAddress(address)).unwrap();
+    }
+
+    #[test]
+    fn a_write_where_it_is_allowed_is_expected_from_then_on() {
+        let mut memory = Memory::new();
+        write(&memory, 0x1_0008);
+        memory.check_writes(&[0..8, 0x1_0000..0x1_0010]);
+        memory.check_content();
+    }
+
+    #[test]
+    #[should_panic(expected = "wrote 0x8..0x10")]
+    fn a_write_beyond_what_is_allowed_is_found() {
+        let mut memory = Memory::new();
+        write(&memory, 8);
+        memory.check_writes(&[0..0xf, 0x9..0x20]);
+    }
+
+    #[test]
+    #[should_panic(expected = "written past vm-memory: 0x10010")]
+    fn a_write_that_the_log_does_not_have_is_found() {
+        let memory = Memory::new();
+        let slice = memory.ram().get_slice(GuestAddress(0x1_0010), 8).unwrap();
+        slice.get_atomic_ref::<AtomicU64>(0).unwrap().store(1, Relaxed);
+        memory.check_content();
+    }
+
+    #[test]
+    fn software_stores_nothing_outside_of_memory() {
+        let mut memory = Memory::new();
+        for address in [0xbffc, 0xc000, u64::MAX - 3] {
+            memory.store_words(address, &[0]);
+        }
+        memory.check_content();
+    }
+}

@@ -115,7 +115,7 @@ impl Checker {
         let moment = self.next(time);
         let old = self.walk.read(address, bytes.len());
         for (at, (&old, &new)) in (address..).zip(old.iter().zip(bytes)) {
-            if old != new {
+            if self.walk.is_change(at, old, new) {
                 self.changes.add(at, Change { moment, call });
             }
         }
@@ -150,19 +150,20 @@ impl Checker {
             let (half, address) = (dte.raw[2].to_le_bytes(), dte.address + 16);
             match dte.from {
                 LookupFrom::Fill => drop(self.fills.insert(cached, sampled(dte.address))),
-                LookupFrom::Hit => missed = self.missed(cached, &half, address, address),
+                LookupFrom::Hit => missed = self.missed(cached, &half, &[0xff; 8], address, address),
                 LookupFrom::Uncached => {}
             }
         }
         if let Some(irte) = answer.irte {
             let cached = Cached::Irte(request.requester, index);
             let bytes = &irte.raw.to_le_bytes()[..self.walk.irte_bytes()];
+            let compared = self.walk.cached_bits(irte.raw).to_le_bytes();
             match irte.from {
                 LookupFrom::Fill => drop(self.fills.insert(cached, sampled(irte.address))),
                 LookupFrom::Hit => {
                     // None where the DTE no longer has a table: then it is the DTE that is missed.
                     let now = self.walk.irte_address(request.requester, index);
-                    let irte = now.and_then(|now| self.missed(cached, bytes, irte.address, now));
+                    let irte = now.and_then(|now| self.missed(cached, bytes, &compared, irte.address, now));
                     missed = missed.into_iter().chain(irte).min_by_key(Missed::order);
                 }
                 LookupFrom::Uncached => {}
@@ -202,7 +203,7 @@ impl Checker {
             (Some(Freshness::Stale), _) => FindingKind::Stale,
             (_, Ending::Misrouted { .. }) => FindingKind::Misrouted,
             (_, Ending::Spurious { .. }) => FindingKind::Spurious,
-            (_, Ending::Lost { .. }) => FindingKind::Lost,
+            (_, Ending::Lost { .. } | Ending::Posted { .. }) => FindingKind::Lost,
             (_, Ending::Delivered { .. } | Ending::Blocked) => return,
         };
         let expected = self.walk.expected(request.requester, index);
@@ -249,13 +250,13 @@ impl Checker {
     }
 
     /// The oldest change that a cached entry misses, if it is not what memory says: `bytes` were read at `was`, and
-    /// belong at `now`.
-    fn missed(&self, cached: Cached, bytes: &[u8], was: u64, now: u64) -> Option<Missed> {
+    /// belong at `now`. What is not in `compared` is not cached.
+    fn missed(&self, cached: Cached, bytes: &[u8], compared: &[u8], was: u64, now: u64) -> Option<Missed> {
         let since = self.fills.get(&cached).copied().unwrap_or_default();
         let current = self.walk.read(now, bytes.len());
         let differing: Vec<u64> = (now..)
-            .zip(current.iter().zip(bytes))
-            .filter(|(_, (a, b))| a != b)
+            .zip(current.iter().zip(bytes).zip(compared))
+            .filter(|(_, ((a, b), compared))| (*a ^ *b) & *compared != 0)
             .map(|(at, _)| at)
             .collect();
         if differing.is_empty() {
@@ -327,6 +328,6 @@ fn place(outcome: &Outcome) -> Option<Place> {
             cpu: interrupt.destination(),
             vector: interrupt.vector(),
         }),
-        Outcome::Forwarded { .. } | Outcome::Blocked { .. } => None,
+        Outcome::Forwarded { .. } | Outcome::Posted(_) | Outcome::Blocked { .. } => None,
     }
 }

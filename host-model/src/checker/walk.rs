@@ -7,7 +7,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::Place;
 use crate::iommu::spec::dte::{DTE_BYTES, DteInterrupts};
-use crate::iommu::spec::irte::{Irte, IrteFormat};
+use crate::iommu::spec::irte::{GuestIrte, Irte, IrteFlags, IrteFormat, RawIrte};
 
 /// DTE.IntCtl: remap.
 const INT_CTL_REMAP: u8 = 2;
@@ -58,6 +58,28 @@ impl Walk {
     pub(super) fn is_table(&self, address: u64) -> bool {
         let below = self.tables.range(..=address).next_back();
         self.device_table.contains(&address) || below.is_some_and(|(start, len)| address - start < *len)
+    }
+
+    /// Bits of a cached entry that must be as in memory: all but those that the IOMMU reads on every use.
+    pub(super) fn cached_bits(&self, raw: RawIrte) -> RawIrte {
+        match self.format {
+            IrteFormat::Bits128 { .. } if IrteFlags::of(raw).guest_mode => !GuestIrte::NOT_CACHED,
+            _ => RawIrte::MAX,
+        }
+    }
+
+    /// Whether a byte of a table changes in what may be cached. Of a guest mode entry, the first byte holds both that
+    /// and IsRun.
+    pub(super) fn is_change(&self, address: u64, old: u8, new: u8) -> bool {
+        let [old, new] = [old, new].map(RawIrte::from);
+        let begins_irte =
+            !self.device_table.contains(&address) && address.is_multiple_of(self.format.bytes());
+        let bits = if begins_irte {
+            self.cached_bits(old) | self.cached_bits(new)
+        } else {
+            RawIrte::MAX
+        };
+        (old ^ new) & bits != 0
     }
 
     /// Learns of the remapping table that a write to a DTE makes known.

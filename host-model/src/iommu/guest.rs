@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{GuestAddress, GuestMemory, VolatileMemory};
 
+use super::Iommu;
+use super::outcome::Outcome;
 use super::spec::event::HardwareError;
 use super::spec::irte::GuestIrte;
 use super::spec::registers::Control;
+use super::verdict::{IrteTarget, Judge, Refusal};
 
 /// An interrupt that was requested in a vAPIC backing page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +73,22 @@ impl Posted {
         word.fetch_or(bit.to_le(), Ordering::AcqRel);
         slice.bitmap().mark_dirty(0, size_of::<u32>());
         Ok(())
+    }
+}
+
+impl<M: GuestMemory> Iommu<M> {
+    /// Requests the interrupt and tells who is to be told.
+    pub(super) fn post(
+        &self,
+        judge: &Judge<'_>,
+        target: &IrteTarget,
+        posted: Posted,
+    ) -> Result<Outcome, Refusal> {
+        let address = posted.irr_address();
+        let fault = self.config.faults.on_read(address, size_of::<u32>());
+        let requested = fault.map_or_else(|| posted.request(&*self.memory), Err);
+        requested.map_err(|error| judge.unwritable_backing_page(target, address, error))?;
+        Ok(Outcome::Posted(posted))
     }
 }
 

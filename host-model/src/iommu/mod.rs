@@ -39,6 +39,7 @@ mod cache;
 mod command_processor;
 mod config;
 mod event_log;
+mod guest;
 mod in_flight;
 mod message;
 mod outcome;
@@ -56,9 +57,11 @@ mod verdict;
 pub use cache::{CacheShape, CacheShapeError, CacheStatistics, Replacement};
 pub use command_processor::IotlbResponse;
 pub use config::{
-    CacheRemapEnClear, Config, DevtabInvalidation, DteValid, EventAddress, Faults, IrtCacheDis,
-    IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, RepeatedPageFaults, Smi,
+    BackingPageFailure, CacheRemapEnClear, Config, DevtabInvalidation, DteValid, EventAddress, Faults,
+    IrtCacheDis, IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies,
+    RepeatedPageFaults, Smi,
 };
+pub use guest::{Notice, Posted};
 pub use outcome::{
     Answer, BlockReason, DeliveryMode, Interrupt, InterruptRequest, Lookup, LookupFrom, Observed, Observer,
     Outcome, Response,

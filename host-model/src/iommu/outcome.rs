@@ -3,6 +3,7 @@
 use bitfield_struct::bitfield;
 use sim_bridge::RequesterId;
 
+use super::guest::Posted;
 use super::remap::FillToken;
 use super::spec::dte::{DteError, RawDte};
 use super::spec::event::Event;
@@ -126,6 +127,8 @@ pub enum Outcome {
     },
     /// To where its table entry says.
     Remapped(Interrupt),
+    /// To a virtual CPU.
+    Posted(Posted),
     /// Nowhere.
     Blocked {
         /// Why.
@@ -197,6 +200,9 @@ pub enum BlockReason {
     /// The IRTE can't be read.
     #[error("the IRTE at {0:#x} can't be read")]
     IrteUnreadable(u64),
+    /// The request register at this address in a vAPIC backing page can't be written.
+    #[error("the vAPIC backing page can't be written at {0:#x}")]
+    BackingPageUnwritable(u64),
     /// RemapEn is 0, or the IRTE is illegal.
     #[error(transparent)]
     Irte(IrteError),

@@ -8,10 +8,10 @@ use super::in_flight::{InFlightGuard, LookupKind};
 use super::outcome::{InterruptRequest, Lookup, Observer, Outcome, Response};
 use super::spec::dte::RawDte;
 use super::spec::event::HardwareError;
-use super::spec::irte::RawIrte;
+use super::spec::irte::{GuestIrte, RawIrte};
 use super::spec::registers::Control;
 use super::tables::{Dte, irte_key};
-use super::verdict::{DteVerdict, IrteTarget, Judge, Refusal};
+use super::verdict::{DteVerdict, IrteTarget, IrteVerdict, Judge, Refusal};
 
 /// What Control means to interrupts, in a byte; 0 if they are not looked up in the IRT cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,11 @@ enum TableRead {
         target: IrteTarget,
         raw: Result<RawIrte, HardwareError>,
     },
+    GuestFields {
+        target: IrteTarget,
+        cached: RawIrte,
+        raw: Result<RawIrte, HardwareError>,
+    },
 }
 
 /// Kind of table entry.
@@ -99,6 +104,8 @@ pub enum TableEntry {
     Dte,
     /// Interrupt remapping table entry.
     Irte,
+    /// IsRun, Destination and GATag of a cached guest mode entry: they are read on every use.
+    GuestFields,
     /// Page table or directory entry.
     Pte {
         /// Of its table.
@@ -117,6 +124,7 @@ impl FillToken<'_> {
         match self.read {
             TableRead::Dte { .. } => TableEntry::Dte,
             TableRead::Irte { .. } => TableEntry::Irte,
+            TableRead::GuestFields { .. } => TableEntry::GuestFields,
         }
     }
 
@@ -124,7 +132,7 @@ impl FillToken<'_> {
     pub fn address(&self) -> u64 {
         match self.read {
             TableRead::Dte { address, .. } => address,
-            TableRead::Irte { target, .. } => target.address,
+            TableRead::Irte { target, .. } | TableRead::GuestFields { target, .. } => target.address,
         }
     }
 }
@@ -185,19 +193,33 @@ impl<M: GuestMemory> Iommu<M> {
             } => {
                 let raw = self.second_half(&walk, &target, raw);
                 let verdict = self.judge(&walk).irte(&target, raw);
-                let interrupt = verdict.as_ref().ok().filter(|_| dte_cached).copied();
+                let interrupt = match verdict {
+                    Ok(IrteVerdict::Remap(interrupt)) if dte_cached => Some(interrupt),
+                    _ => None,
+                };
                 let from = self.cache_irte(&walk, &target, raw, interrupt);
                 observer.irte(Lookup {
                     from,
                     address: target.address,
                     raw,
                 });
-                match verdict {
-                    Ok(interrupt) => Response::Answer(Outcome::Remapped(interrupt)),
-                    Err(refusal) => self.block(refusal),
-                }
+                self.conclude(&walk, &target, verdict)
+            }
+            TableRead::GuestFields {
+                target,
+                cached,
+                raw: Ok(raw),
+            } => {
+                let raw = self.second_half(&walk, &target, raw);
+                let verdict = self.judge(&walk).irte(&target, GuestIrte::refreshed(cached, raw));
+                self.conclude(&walk, &target, verdict)
             }
             TableRead::Irte {
+                target,
+                raw: Err(error),
+                ..
+            }
+            | TableRead::GuestFields {
                 target,
                 raw: Err(error),
                 ..
@@ -275,13 +297,34 @@ impl<M: GuestMemory> Iommu<M> {
             return Response::Fill(FillToken { walk, read, guard });
         };
         observer.irte(irte.lookup);
-        match judge.irte(&target, irte.lookup.raw) {
-            Ok(interrupt) => {
-                if dte.is_cached {
-                    self.know(&walk, irte.place, interrupt);
-                }
-                Response::Answer(Outcome::Remapped(interrupt))
+        let verdict = judge.irte(&target, irte.lookup.raw);
+        match verdict {
+            Ok(IrteVerdict::Remap(interrupt)) if dte.is_cached => {
+                self.know(&walk, irte.place, interrupt);
             }
+            Ok(IrteVerdict::Post(_)) => {
+                let cached = irte.lookup.raw;
+                let raw = self.read_irte(target.address, judge.irte_format());
+                let read = TableRead::GuestFields { target, cached, raw };
+                return Response::Fill(FillToken { walk, read, guard });
+            }
+            _ => {}
+        }
+        self.conclude(&walk, &target, verdict)
+    }
+
+    fn conclude(
+        &self,
+        walk: &Walk,
+        target: &IrteTarget,
+        verdict: Result<IrteVerdict, Refusal>,
+    ) -> Response<'_> {
+        let outcome = verdict.and_then(|verdict| match verdict {
+            IrteVerdict::Remap(interrupt) => Ok(Outcome::Remapped(interrupt)),
+            IrteVerdict::Post(posted) => self.post(&self.judge(walk), target, posted),
+        });
+        match outcome {
+            Ok(outcome) => Response::Answer(outcome),
             Err(refusal) => self.block(refusal),
         }
     }

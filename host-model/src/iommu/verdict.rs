@@ -1,12 +1,14 @@
 //! What table entries say of a request (the MSI action table), without memory or caches.
 
 use super::config::{
-    DteValid, EventAddress, IrteReadFailure, IrteReservedBits, OutOfRangeDevice, Policies, Smi,
+    BackingPageFailure, DteValid, EventAddress, IrteReadFailure, IrteReservedBits, OutOfRangeDevice,
+    Policies, Smi,
 };
+use super::guest::{self, Posted};
 use super::outcome::{BlockReason, DeliveryMode, Interrupt, InterruptRequest};
 use super::spec::dte::{DteError, DteTranslation, IntCtl, InterruptDte, RawDte};
 use super::spec::event::{Event, EventFlags, HardwareError};
-use super::spec::irte::{Irte, IrteError, IrteFlags, IrteFormat, RawIrte};
+use super::spec::irte::{GuestIrte, Irte, IrteError, IrteFlags, IrteFormat, RawIrte};
 use super::spec::registers::Control;
 
 /// A refusal, and the event that it is reported by.
@@ -16,6 +18,12 @@ pub(super) type Refusal = (BlockReason, Option<Event>);
 pub(super) enum DteVerdict {
     Forward,
     Remap(IrteTarget),
+}
+
+/// What an IRTE says of a request that it does not refuse.
+pub(super) enum IrteVerdict {
+    Remap(Interrupt),
+    Post(Posted),
 }
 
 /// An entry in an interrupt remapping table.
@@ -104,8 +112,11 @@ impl Judge<'_> {
     }
 
     #[inline]
-    pub(super) fn irte(&self, target: &IrteTarget, raw: RawIrte) -> Result<Interrupt, Refusal> {
+    pub(super) fn irte(&self, target: &IrteTarget, raw: RawIrte) -> Result<IrteVerdict, Refusal> {
         let ignore_reserved = self.policies.irte_reserved_bits == IrteReservedBits::Ignore;
+        if IrteFlags::of(raw).guest_mode && guest::enabled(self.control) {
+            return self.guest_irte(target, raw, ignore_reserved);
+        }
         let parsed = Irte::parse(raw, self.irte_format(), ignore_reserved);
         let Irte {
             destination,
@@ -113,22 +124,37 @@ impl Judge<'_> {
             vector,
             int_type,
             request_eoi,
-        } = parsed.map_err(|error| {
-            let present = error != IrteError::RemapEnClear;
-            let flags = EventFlags::new()
-                .with_present(present)
-                .with_reserved_not_zero(present);
-            let suppressed = target.ignore_unmapped || IrteFlags::of(raw).sup_iopf;
-            let event = (!suppressed).then(|| self.page_fault(target.domain, flags));
-            (BlockReason::Irte(error), event)
-        })?;
-        Ok(Interrupt::new()
+        } = parsed.map_err(|error| self.illegal_irte(target, raw, error))?;
+        let interrupt = Interrupt::new()
             .with_destination(destination)
             .with_destination_mode(destination_mode)
             .with_vector(vector)
             .with_int_type(int_type)
             .with_request_eoi(request_eoi)
-            .with_index(target.index))
+            .with_index(target.index);
+        Ok(IrteVerdict::Remap(interrupt))
+    }
+
+    fn guest_irte(
+        &self,
+        target: &IrteTarget,
+        raw: RawIrte,
+        ignore_reserved: bool,
+    ) -> Result<IrteVerdict, Refusal> {
+        GuestIrte::parse(raw, self.control.xt_en(), ignore_reserved)
+            .map(|guest| IrteVerdict::Post(Posted::by(&guest, target.index)))
+            .map_err(|error| self.illegal_irte(target, raw, error))
+    }
+
+    #[cold]
+    fn illegal_irte(&self, target: &IrteTarget, raw: RawIrte, error: IrteError) -> Refusal {
+        let present = error != IrteError::RemapEnClear;
+        let flags = EventFlags::new()
+            .with_present(present)
+            .with_reserved_not_zero(present);
+        let suppressed = target.ignore_unmapped || IrteFlags::of(raw).sup_iopf;
+        let event = (!suppressed).then(|| self.page_fault(target.domain, flags));
+        (BlockReason::Irte(error), event)
     }
 
     #[cold]
@@ -161,18 +187,38 @@ impl Judge<'_> {
 
     #[cold]
     pub(super) fn unreadable_irte(&self, target: &IrteTarget, error: HardwareError) -> Refusal {
-        let event = Event::PageTabHardwareError {
-            device: self.request.requester,
-            domain: target.domain,
-            address: target.address,
-            flags: EventFlags::new().with_interrupt(true),
-            error,
-        };
+        let event = self.page_tab_hardware_error(target, target.address, error);
         let reported = self.policies.irte_read_failure == IrteReadFailure::PageTabHardwareError;
         (
             BlockReason::IrteUnreadable(target.address),
             reported.then_some(event),
         )
+    }
+
+    /// `address` is in the vAPIC backing page.
+    #[cold]
+    pub(super) fn unwritable_backing_page(
+        &self,
+        target: &IrteTarget,
+        address: u64,
+        error: HardwareError,
+    ) -> Refusal {
+        let event = self.page_tab_hardware_error(target, address, error);
+        let reported = self.policies.backing_page_failure == BackingPageFailure::PageTabHardwareError;
+        (
+            BlockReason::BackingPageUnwritable(address),
+            reported.then_some(event),
+        )
+    }
+
+    fn page_tab_hardware_error(&self, target: &IrteTarget, address: u64, error: HardwareError) -> Event {
+        Event::PageTabHardwareError {
+            device: self.request.requester,
+            domain: target.domain,
+            address,
+            flags: EventFlags::new().with_interrupt(true),
+            error,
+        }
     }
 
     #[cold]

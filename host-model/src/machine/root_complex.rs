@@ -6,7 +6,7 @@ use sim_bridge::{RequesterId, SimTime};
 
 use super::{Machine, ROOT_COMPLEX};
 use crate::checker::Freshness;
-use crate::iommu::{Answer, InterruptRequest, Observed, Outcome, Response};
+use crate::iommu::{Answer, InterruptRequest, Observed, Outcome, Posted, Response};
 use crate::trace::{Dropped, Ending, Kind, Source};
 
 /// Interrupt messages are memory writes to 0xFEEx_xxxx.
@@ -178,6 +178,7 @@ impl Machine {
     fn deliver(&self, answer: &Answer) -> Ending {
         let (destination, vector) = match answer.outcome {
             Outcome::Blocked { .. } => return Ending::Blocked,
+            Outcome::Posted(Posted { backing_page, .. }) => return Ending::Posted { backing_page },
             Outcome::Remapped(interrupt) => (interrupt.destination(), interrupt.vector()),
             // The compatibility format: destination in address bits 19:12, vector in data bits 7:0 (Intel SDM 11.11).
             Outcome::Forwarded { address, data } => ((address >> 12 & 0xff) as u32, data as u8),

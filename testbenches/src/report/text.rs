@@ -183,6 +183,7 @@ fn met(finding: &Finding) -> String {
             Ending::Spurious { .. } => "where no handler is (spurious)",
             Ending::Blocked => "but was blocked",
             Ending::Lost { .. } => "where no CPU is (lost)",
+            Ending::Posted { .. } => "a virtual CPU that none runs (lost)",
         };
         if !met.contains(&what) {
             met.push(what);

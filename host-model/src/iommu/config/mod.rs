@@ -8,8 +8,8 @@ mod policies;
 
 pub use faults::{Faults, MemoryFault};
 pub use policies::{
-    CacheRemapEnClear, DevtabInvalidation, DteValid, EventAddress, IrtCacheDis, IrteReadFailure,
-    IrteReservedBits, OutOfRangeDevice, Policies, RepeatedPageFaults, Smi,
+    BackingPageFailure, CacheRemapEnClear, DevtabInvalidation, DteValid, EventAddress, IrtCacheDis,
+    IrteReadFailure, IrteReservedBits, OutOfRangeDevice, Policies, RepeatedPageFaults, Smi,
 };
 
 /// What an IOMMU is built with.

@@ -15,6 +15,8 @@ pub struct Policies {
     pub smi: Smi,
     /// An interrupt remapping table entry that can't be read.
     pub irte_read_failure: IrteReadFailure,
+    /// A vAPIC backing page that can't be written.
+    pub backing_page_failure: BackingPageFailure,
     /// Reserved bits in an IRTE.
     pub irte_reserved_bits: IrteReservedBits,
     /// Is an IRTE with RemapEn 0 cached?
@@ -68,6 +70,16 @@ pub enum IrteReadFailure {
     #[default]
     PageTabHardwareError,
     /// No event (VirtualBox).
+    NoEvent,
+}
+
+/// A vAPIC backing page that can't be written gives...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BackingPageFailure {
+    /// PAGE_TAB_HARDWARE_ERROR, as an IRTE that can't be read. No public model posts interrupts.
+    #[default]
+    PageTabHardwareError,
+    /// No event.
     NoEvent,
 }
 

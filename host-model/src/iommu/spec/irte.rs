@@ -320,30 +320,27 @@ impl GuestIrte {
         cached & !Self::NOT_CACHED | memory & Self::NOT_CACHED
     }
 
-    /// Of a 128-bit entry. Refuses entries without RemapEn first, then, unless told to ignore them, reserved bits.
-    /// `None` if GuestMode is 0.
+    /// Of a 128-bit entry with GuestMode, which is not looked at again. Refuses entries without RemapEn first, then,
+    /// unless told to, reserved bits.
     #[inline]
-    pub const fn parse(raw: RawIrte, xt: bool, ignore_reserved: bool) -> Option<Result<Self, IrteError>> {
+    pub const fn parse(raw: RawIrte, xt: bool, ignore_reserved: bool) -> Result<Self, IrteError> {
         let low = GuestIrteLow::from_bits(raw as u64);
-        if !low.guest_mode() {
-            return None;
-        }
         if !low.remap_en() {
-            return Some(Err(IrteError::RemapEnClear));
+            return Err(IrteError::RemapEnClear);
         }
         let reserved = RESERVED_HIGH | GuestIrteLow::new().with_reserved(7).into_bits() as RawIrte;
         if raw & reserved != 0 && !ignore_reserved {
-            return Some(Err(IrteError::ReservedBits(raw & reserved)));
+            return Err(IrteError::ReservedBits(raw & reserved));
         }
         let high = Irte128High::from_bits((raw >> 64) as u64);
-        Some(Ok(Self {
+        Ok(Self {
             is_run: low.is_run(),
             ga_log_intr: low.ga_log_intr(),
             destination: destination_128(low.destination(), high, xt),
             ga_tag: low.ga_tag(),
             vector: high.vector(),
             backing_page: high.ga_root() << 12,
-        }))
+        })
     }
 }
 
@@ -452,23 +449,23 @@ mod tests {
             vector: 0x41,
             backing_page: 0x1234_5678_9000,
         };
-        assert_eq!(GuestIrte::parse(GUEST, true, false), Some(Ok(guest)));
+        assert_eq!(GuestIrte::parse(GUEST, true, false), Ok(guest));
         let xapic = GuestIrte {
             destination: 0x89,
             ..guest
         };
-        assert_eq!(GuestIrte::parse(GUEST, false, false), Some(Ok(xapic)));
+        assert_eq!(GuestIrte::parse(GUEST, false, false), Ok(xapic));
         let idle = GuestIrte {
             is_run: false,
             ga_log_intr: false,
             ..guest
         };
-        assert_eq!(GuestIrte::parse(GUEST & !0x44, true, false), Some(Ok(idle)));
+        assert_eq!(GuestIrte::parse(GUEST & !0x44, true, false), Ok(idle));
     }
 
     #[test]
     fn reserved_bits_of_a_guest_entry_are_refused_unless_ignored() {
-        let parse = |bit, ignore| GuestIrte::parse(0x81 | 1_u128 << bit, true, ignore).unwrap();
+        let parse = |bit, ignore| GuestIrte::parse(0x81 | 1_u128 << bit, true, ignore);
         let illegal = (0..128).filter(|bit| parse(*bit, false).is_err());
         assert_eq!(
             illegal.collect::<Vec<u32>>(),
@@ -479,10 +476,9 @@ mod tests {
     }
 
     #[test]
-    fn only_an_entry_with_guest_mode_is_a_guest_entry() {
-        assert_eq!(GuestIrte::parse(GUEST & !0x80, true, false), None);
+    fn a_guest_entry_without_remap_en_posts_nothing() {
         let not_valid = GuestIrte::parse(GUEST & !1, true, false);
-        assert_eq!(not_valid, Some(Err(IrteError::RemapEnClear)));
+        assert_eq!(not_valid, Err(IrteError::RemapEnClear));
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Case {
                 Ok("forwarded".to_owned())
             }
             Outcome::Remapped(i) => Ok(format!("{:x}:{:02x}", i.destination(), i.vector())),
+            Outcome::Posted(to) => Ok(format!("posted to {:x}", to.backing_page)),
             Outcome::Blocked { reason, event } => {
                 let logged = rig.run();
                 let expected = event.map(|event| Step::EventWritten { event, offset: 0 });
