@@ -133,7 +133,7 @@ impl<M: GuestMemory> Iommu<M> {
                 device,
                 address: address + u64::from(executed.offset),
             };
-            state.events.push(event, &mut state.registers);
+            state.registers.log_event(event);
         }
         true
     }
@@ -262,7 +262,7 @@ impl<M: GuestMemory> Iommu<M> {
             return self.halt(state, offset, HaltReason::StoreFailed(address), event);
         }
         if interrupt {
-            state.registers.status.set_com_wait_int(true);
+            state.registers.completion_wait_interrupt();
         }
         self.command_pointers.set_head(ring.next(offset).into());
         match store {
@@ -334,7 +334,7 @@ impl<M: GuestMemory> Iommu<M> {
     fn halt(&self, state: &mut State, offset: u32, reason: HaltReason, event: Event) -> Step {
         state.registers.halt_commands();
         state.commands.ring = None;
-        state.events.push(event, &mut state.registers);
+        state.registers.log_event(event);
         Step::Halted {
             offset,
             reason,

@@ -33,16 +33,21 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use parking_lot::Mutex;
+use sim_bridge::RequesterId;
 use vm_memory::{GuestMemory, GuestMemoryMmap};
+
+use crate::driver::MsiMessage;
 
 mod cache;
 mod command_processor;
 mod config;
-mod event_log;
 mod guest;
 mod in_flight;
+mod logs;
 mod message;
 mod outcome;
+mod own_interrupts;
+mod page_request;
 mod register_file;
 mod remap;
 pub mod spec;
@@ -58,22 +63,25 @@ pub use cache::{CacheShape, CacheShapeError, CacheStatistics, Replacement};
 pub use command_processor::IotlbResponse;
 pub use config::{
     BackingPageFailure, CacheRemapEnClear, Config, DevtabInvalidation, DteValid, EventAddress, Faults,
-    IrtCacheDis, IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies,
-    RepeatedPageFaults, Smi,
+    GaTailStore, InterruptClear, IrtCacheDis, IrteReadFailure, IrteReservedBits, MemoryFault,
+    OutOfRangeDevice, Policies, RepeatedPageFaults, Smi, StatusInterrupts,
 };
 pub use guest::{Notice, Posted};
+pub use logs::LogStatistics;
 pub use outcome::{
     Answer, BlockReason, DeliveryMode, Interrupt, InterruptRequest, Lookup, LookupFrom, Observed, Observer,
     Outcome, Response,
 };
+pub use own_interrupts::{InterruptForm, InterruptSource, XtInterrupt};
+pub use page_request::{PageRequest, PageRequestOutcome, PageRequestRefusal, PasidPrefix};
+pub use register_file::{RegisterRefusals, RegisterStatistics};
 pub use remap::{FillToken, TableEntry};
 pub use step::{DropReason, HaltReason, Step};
 
 use cache::{Cache, CacheKind, Counters, Generations, KnownHits, Stamps};
 use command_processor::{CommandPointers, CommandProcessor};
-use event_log::EventQueue;
 use in_flight::InFlight;
-use register_file::RegisterFile;
+use register_file::{DteLocation, RegisterFile, SEGMENTS};
 use remap::Mode;
 use spec::registers::{Control, DevTabBase, offset};
 use tables::{DTE_WORDS, IRTE_WORDS};
@@ -85,7 +93,8 @@ pub struct Iommu<M = GuestMemoryMmap> {
     /// Copies of the registers that requests look at.
     mode: AtomicU64,
     control: AtomicU64,
-    dev_tab_base: AtomicU64,
+    /// By segment.
+    dev_tab_bases: [AtomicU64; SEGMENTS],
     /// By format, requester ID and index.
     irt_cache: Cache<IRTE_WORDS, KnownHits>,
     irt_generations: Generations,
@@ -116,7 +125,6 @@ pub struct Statistics {
 struct State {
     registers: RegisterFile,
     commands: CommandProcessor,
-    events: EventQueue,
     reported_faults: ReportedFaults,
 }
 
@@ -126,7 +134,7 @@ impl<M: GuestMemory> Iommu<M> {
         Self {
             mode: AtomicU64::new(0),
             control: AtomicU64::new(0),
-            dev_tab_base: AtomicU64::new(0),
+            dev_tab_bases: [const { AtomicU64::new(0) }; SEGMENTS],
             irt_cache: Cache::new(config.irt_cache, KnownHits::new(config.irt_cache.entries())),
             irt_generations: Generations::new(config.generation_bits),
             dte_cache: Cache::new(config.dte_cache, Stamps::new()),
@@ -137,7 +145,6 @@ impl<M: GuestMemory> Iommu<M> {
             state: Mutex::new(State {
                 registers: RegisterFile::new(&config),
                 commands: CommandProcessor::default(),
-                events: EventQueue::default(),
                 reported_faults: ReportedFaults::default(),
             }),
             config,
@@ -162,11 +169,10 @@ impl<M: GuestMemory> Iommu<M> {
     /// Reads a register, or an aligned half of one: `size` is 4 or 8 bytes. Anything else, and what is reserved,
     /// reads as 0.
     pub fn read(&self, offset: u64, size: usize) -> u64 {
-        let Some((register, shift, mask)) = part(offset, size) else {
-            return 0;
-        };
-        let value = self.state.lock().registers.read(register, &self.command_pointers);
-        (value & mask) >> shift
+        self.state
+            .lock()
+            .registers
+            .read(offset, size, &self.command_pointers)
     }
 
     /// Writes a register, or an aligned half of one: `size` is 4 or 8 bytes. Anything else, and what is reserved or
@@ -181,30 +187,38 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     fn write_any(&self, offset: u64, size: usize, value: u64) {
-        let Some((register, shift, mask)) = part(offset, size) else {
-            return;
-        };
         let State {
             registers, commands, ..
         } = &mut *self.state.lock();
-        registers.write(register, value << shift, mask, &self.command_pointers);
+        registers.write(offset, size, value, &self.command_pointers);
         commands.set_ring(registers.command_ring());
-        self.dev_tab_base
-            .store(registers.dev_tab_base.into_bits(), Release);
-        self.control.store(registers.control.into_bits(), Release);
-        let mode = Mode::of(registers.control);
+        for (segment, copy) in self.dev_tab_bases.iter().enumerate() {
+            copy.store(registers.dev_tab_base(segment).into_bits(), Release);
+        }
+        self.control.store(registers.control().into_bits(), Release);
+        let mode = Mode::of(registers.control());
         if self.mode.swap(mode.0, AcqRel) != mode.0 {
             self.dte_cache.listener().move_all();
         }
-        let [base, limit] = [offset::EXCLUSION_BASE, offset::EXCLUSION_LIMIT]
-            .map(|register| registers.read(register, &self.command_pointers));
-        self.translations.set_exclusion(base, limit);
+        let (base, limit) = registers.exclusion();
+        self.translations
+            .set_exclusion(base.into_bits(), limit.into_bits());
+    }
+
+    /// The MSI capability of the IOMMU's PCI function, as configuration space sets it: `None` disables it.
+    pub fn set_msi(&self, message: Option<MsiMessage>) {
+        self.state.lock().registers.set_msi(message);
+    }
+
+    /// Register accesses without effect, log entries, and interrupts of the IOMMU's own that it could not send.
+    pub fn register_statistics(&self) -> RegisterStatistics {
+        self.state.lock().registers.statistics()
     }
 
     /// Would [`step`](Self::step) do something now?
     pub fn has_work(&self) -> bool {
         let state = &*self.state.lock();
-        !state.events.is_empty() || self.command_work(state)
+        state.registers.has_work() || self.command_work(state)
     }
 
     /// Does one unit of work: events first, then commands. `None` if there is none, or if what there is waits for a
@@ -212,8 +226,10 @@ impl<M: GuestMemory> Iommu<M> {
     #[inline]
     pub fn step(&self) -> Option<Step> {
         let state = &mut *self.state.lock();
-        if !state.events.is_empty() {
-            return state.events.step(&mut state.registers, &*self.memory);
+        if state.registers.has_work() {
+            return state
+                .registers
+                .step(|address, bytes| self.store_bytes(address, bytes));
         }
         self.command_step(state)
     }
@@ -227,17 +243,9 @@ impl<M: GuestMemory> Iommu<M> {
         Control::from_bits(self.control.load(Acquire))
     }
 
-    fn dev_tab_base(&self) -> DevTabBase {
-        DevTabBase::from_bits(self.dev_tab_base.load(Acquire))
-    }
-}
-
-/// The register that holds `offset`, and shift and mask of the accessed part.
-fn part(offset: u64, size: usize) -> Option<(u64, u32, u64)> {
-    match (size, offset % 8) {
-        (8, 0) => Some((offset, 0, u64::MAX)),
-        (4, 0) => Some((offset, 0, 0xffff_ffff)),
-        (4, 4) => Some((offset - 4, 32, 0xffff_ffff << 32)),
-        _ => None,
+    fn dte_location(&self, device: RequesterId) -> DteLocation {
+        DteLocation::of(device, self.control(), |segment| {
+            DevTabBase::from_bits(self.dev_tab_bases[segment].load(Acquire))
+        })
     }
 }

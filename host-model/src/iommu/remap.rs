@@ -341,8 +341,7 @@ impl<M: GuestMemory> Iommu<M> {
     #[cold]
     fn block(&self, (reason, event): Refusal) -> Response<'_> {
         if let Some(event) = event {
-            let state = &mut *self.state.lock();
-            state.events.push(event, &mut state.registers);
+            self.state.lock().registers.log_event(event);
         }
         Response::Answer(Outcome::Blocked { reason, event })
     }

@@ -1,7 +1,9 @@
 //! What a step did.
 
+use super::own_interrupts::{InterruptForm, InterruptSource};
 use super::spec::command::{Command, CommandError};
 use super::spec::event::Event;
+use super::spec::log::{GaEntry, PprEntry};
 
 /// One unit of the IOMMU's own work. Offsets are bytes from the start of the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,41 @@ pub enum Step {
         /// Why.
         reason: DropReason,
     },
+    /// A peripheral page request is in the PPR log.
+    PprWritten {
+        /// The request.
+        entry: PprEntry,
+        /// Where it is.
+        offset: u32,
+    },
+    /// A peripheral page request is lost.
+    PprDropped {
+        /// The request.
+        entry: PprEntry,
+        /// Why.
+        reason: DropReason,
+    },
+    /// An interrupt for a guest that does not run is in the GA log.
+    GaWritten {
+        /// The interrupt.
+        entry: GaEntry,
+        /// Where it is.
+        offset: u32,
+    },
+    /// An interrupt for a guest that does not run is lost.
+    GaDropped {
+        /// The interrupt.
+        entry: GaEntry,
+        /// Why.
+        reason: DropReason,
+    },
+    /// The IOMMU sends an interrupt of its own, which is not remapped.
+    Interrupt {
+        /// What it is about.
+        source: InterruptSource,
+        /// How it is sent.
+        form: InterruptForm,
+    },
 }
 
 /// Why command processing stopped.
@@ -80,17 +117,17 @@ pub enum HaltReason {
     StoreFailed(u64),
 }
 
-/// Why an event is lost.
+/// Why an entry of a log is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DropReason {
-    /// Status.EventLogRun is 0.
-    #[error("the event log does not run")]
+    /// The log's run bit in Status is 0.
+    #[error("the log does not run")]
     NotRunning,
-    /// The ring is full. Status.EventOverflow is set, and logging stops.
-    #[error("the event log is full")]
+    /// The ring is full. The log's overflow bit in Status is set, and logging stops.
+    #[error("the log is full")]
     Overflow,
     /// The ring lies outside of memory.
-    #[error("the event log can't be written at {address:#x}")]
+    #[error("the log can't be written at {address:#x}")]
     Unwritable {
         /// Guest physical address of the entry.
         address: u64,

@@ -10,7 +10,7 @@ use super::cache::{CacheEvent, CacheKind, Guard, Inserted, InvalidationCause, Pl
 use super::config::{CacheRemapEnClear, DevtabInvalidation, OutOfRangeDevice};
 use super::outcome::{Interrupt, Lookup, LookupFrom};
 use super::remap::{Mode, Walk};
-use super::spec::dte::{DTE_BYTES, RawDte};
+use super::spec::dte::RawDte;
 use super::spec::event::HardwareError;
 use super::spec::irte::{IrteFlags, IrteFormat, RawIrte};
 use super::sync::fence;
@@ -74,10 +74,9 @@ impl<M: GuestMemory> Iommu<M> {
     /// Where the DTE is; `None` if it is beyond the table.
     #[inline]
     pub(super) fn dte_address(&self, device: RequesterId) -> Option<u64> {
-        let table = self.dev_tab_base();
-        let offset = u64::from(device.0) * DTE_BYTES;
+        let location = self.dte_location(device);
         let unchecked = self.config.policies.out_of_range_device == OutOfRangeDevice::Unchecked;
-        (offset < table.length() || unchecked).then(|| table.address() + offset)
+        (location.in_table() || unchecked).then(|| location.address())
     }
 
     /// Reads guest memory.
@@ -115,6 +114,16 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     #[inline]
+    /// Stores bytes.
+    pub(super) fn store_bytes(&self, address: u64, bytes: &[u8]) -> Result<(), HardwareError> {
+        if let Some(error) = self.config.faults.on_store(address, bytes.len()) {
+            return Err(error);
+        }
+        self.memory
+            .write_slice(bytes, GuestAddress(address))
+            .map_err(|_| HardwareError::MasterAbort)
+    }
+
     pub(super) fn read_dte(&self, address: u64) -> Result<RawDte, HardwareError> {
         Ok(self.fetch::<RawDte>(address)?.map(u64::from_le))
     }

@@ -8,8 +8,9 @@ mod policies;
 
 pub use faults::{Faults, MemoryFault};
 pub use policies::{
-    BackingPageFailure, CacheRemapEnClear, DevtabInvalidation, DteValid, EventAddress, IrtCacheDis,
-    IrteReadFailure, IrteReservedBits, OutOfRangeDevice, Policies, RepeatedPageFaults, Smi,
+    BackingPageFailure, CacheRemapEnClear, DevtabInvalidation, DteValid, EventAddress, GaTailStore,
+    InterruptClear, IrtCacheDis, IrteReadFailure, IrteReservedBits, OutOfRangeDevice, Policies,
+    RepeatedPageFaults, Smi, StatusInterrupts,
 };
 
 /// What an IOMMU is built with.

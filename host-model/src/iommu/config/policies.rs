@@ -29,6 +29,12 @@ pub struct Policies {
     pub irt_cache_dis: IrtCacheDis,
     /// Page faults of a device whose DTE has SE.
     pub repeated_page_faults: RepeatedPageFaults,
+    /// When does a status bit raise its interrupt?
+    pub status_interrupts: StatusInterrupts,
+    /// What if a status bit is cleared just when an entry is written?
+    pub interrupt_clear: InterruptClear,
+    /// The GA log's tail in memory.
+    pub ga_tail_store: GaTailStore,
 }
 
 /// Does DTE.V govern interrupts?
@@ -142,4 +148,36 @@ pub enum RepeatedPageFaults {
     UntilInvalidated,
     /// They all are: SE has no effect (QEMU).
     Reported,
+}
+
+/// A status bit raises its interrupt...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StatusInterrupts {
+    /// When it and its enable bit become 1 together: Linux clears the bit to get the next interrupt.
+    #[default]
+    RisingEdge,
+    /// With every entry, even while the bit is 1 (VirtualBox).
+    EveryEntry,
+}
+
+/// A write that clears EventLogInt or PPRInt...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InterruptClear {
+    /// Clears it.
+    #[default]
+    Clears,
+    /// Leaves it 1 if an entry is waiting to be written, whose interrupt then never comes: AMD's erratum 1312, for
+    /// which Linux reads the bit back and clears it again.
+    RacesWithEntries,
+}
+
+/// After each GA log entry, the log's tail is...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GaTailStore {
+    /// Stored at the address in the GA Log Tail Address register too, unless that is 0: Linux sets it to a page of
+    /// its own. Nothing else could be its use.
+    #[default]
+    Store,
+    /// In its register only, where Linux reads it.
+    Never,
 }

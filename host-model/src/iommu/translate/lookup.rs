@@ -325,7 +325,7 @@ impl<M: GuestMemory> Iommu<M> {
             if suppress_repeats && !state.reported_faults.0.insert(request.requester) {
                 event = None;
             } else {
-                state.events.push(reported, &mut state.registers);
+                state.registers.log_event(reported);
             }
         }
         TranslationResponse::Answer(TranslationOutcome::Refused { reason, event })

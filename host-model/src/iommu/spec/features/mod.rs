@@ -54,6 +54,7 @@ impl Features {
         .with_gt_sup(true)
         .with_ia_sup(true)
         .with_ga_sup(true)
+        .with_he_sup(true)
         .with_hats(3)
         .with_gats(3)
         .with_glx_sup(3)
