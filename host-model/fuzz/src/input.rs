@@ -2,6 +2,7 @@
 
 use arbitrary::Arbitrary;
 
+use crate::run::{CONTROL, INTERRUPT_TABLE, PAGE_TABLES};
 use crate::setup::Setup;
 
 /// One run.
@@ -31,22 +32,22 @@ pub(crate) enum Operation {
     StoreDte {
         device: Device,
         mode: u8,
-        root: Page,
-        table: Page,
+        root: PageTable,
+        table: InterruptTable,
         length: u8,
         flip: Option<u8>,
     },
     /// Of a page table.
     StorePte {
-        table: Page,
-        index: u16,
+        table: PageTable,
+        index: Index,
         next_level: u8,
-        next: Page,
+        next: PageTable,
         flip: Option<u8>,
     },
     StoreIrte {
-        table: Page,
-        index: u8,
+        table: InterruptTable,
+        index: Index,
         entry: Irte,
         flip: Option<u8>,
     },
@@ -58,7 +59,8 @@ pub(crate) enum Operation {
     Interrupt {
         device: Device,
         message: Message,
-        data: u16,
+        data: Data,
+        completed: u8,
     },
     Memory {
         device: Device,
@@ -66,8 +68,23 @@ pub(crate) enum Operation {
         access: u8,
         kind: u8,
         pasid: Option<u8>,
+        completed: u8,
     },
-    /// Which of the unanswered requests.
+    PageRequest {
+        device: Device,
+        address: u64,
+        group: u16,
+        last: bool,
+        pasid: Option<u8>,
+    },
+    /// A device's answer to INVALIDATE_IOTLB_PAGES.
+    IotlbResponse {
+        device: Device,
+        timed_out: bool,
+    },
+    /// In configuration space.
+    SetMsi(Option<u16>),
+    /// Which of the unanswered requests; a new one may have been completed so many times at once.
     Complete(u8),
     Abandon(u8),
     Step(u8),
@@ -80,10 +97,10 @@ pub(crate) enum Offset {
 }
 
 impl Offset {
-    const NAMED: [u64; 32] = [
+    const NAMED: [u64; 34] = [
         0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x38, 0x40, 0x48, 0x50, 0xe0, 0xe8, 0x100, 0x108, 0x130,
-        0x138, 0x150, 0x158, 0x160, 0x170, 0x178, 0x180, 0x1a0, 0x2000, 0x2008, 0x2010, 0x2018, 0x2020,
-        0x2030, 0x2038, 0x2048,
+        0x138, 0x150, 0x158, 0x160, 0x168, 0x170, 0x178, 0x180, 0x1a0, 0x2000, 0x2008, 0x2010, 0x2018,
+        0x2020, 0x2030, 0x2038, 0x2040, 0x2048,
     ];
 
     pub(crate) fn bytes(self) -> u64 {
@@ -134,7 +151,7 @@ impl Value {
                 page.address() | u64::from(length) << 56 | u64::from(low & 0xfff)
             }
             Self::Pointer(pointer) => u64::from(pointer) << 4,
-            Self::Control { flip, also } => crate::run::CONTROL ^ 1 << (flip % 64) ^ 1 << (also % 64),
+            Self::Control { flip, also } => CONTROL ^ 1 << (flip % 64) ^ 1 << (also % 64),
         }
     }
 }
@@ -148,6 +165,61 @@ impl Page {
         match self.0 {
             u8::MAX => 0x000f_ffff_ffff_f000,
             page => u64::from(page % 24) << 12,
+        }
+    }
+}
+
+/// A page for it, or any.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) struct InterruptTable(u8);
+
+impl InterruptTable {
+    pub(crate) fn address(self) -> u64 {
+        match self.0 {
+            0..192 => INTERRUPT_TABLE,
+            page => Page(page).address(),
+        }
+    }
+}
+
+/// One of four pages for them, or any.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) struct PageTable(u8);
+
+impl PageTable {
+    pub(crate) fn address(self) -> u64 {
+        match self.0 {
+            n @ 0..192 => PAGE_TABLES + (u64::from(n % 4) << 12),
+            page => Page(page).address(),
+        }
+    }
+}
+
+/// Of an entry: few, so that what is stored is used.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) struct Index(u8);
+
+impl Index {
+    pub(crate) fn number(self) -> u64 {
+        match self.0 {
+            n @ 0..192 => (n % 4).into(),
+            n => n.into(),
+        }
+    }
+}
+
+/// Of a message.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub(crate) enum Data {
+    Index(Index),
+    Any(u16),
+}
+
+impl Data {
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Self::Index(index) => index.number() as u32,
+            Self::Any(data) => data.into(),
         }
     }
 }
@@ -268,14 +340,21 @@ impl Command {
 /// Of a memory request.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub(crate) enum Address {
-    Page { page: u16, offset: u16 },
+    /// By the index in each page table.
+    Page {
+        indices: [Index; 3],
+        offset: u16,
+    },
     Any(u64),
 }
 
 impl Address {
     pub(crate) fn bits(self) -> u64 {
         match self {
-            Self::Page { page, offset } => u64::from(page % 1024) << 12 | u64::from(offset & 0xfff),
+            Self::Page { indices, offset } => {
+                let page = indices.iter().fold(0, |page, index| page << 9 | index.number());
+                page << 12 | u64::from(offset & 0xfff)
+            }
             Self::Any(address) => address,
         }
     }

@@ -3,10 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use host_model::driver::MsiMessage;
 use host_model::iommu::translate::{
     Access, AddressType, MemoryRequest, TranslationResponse, TranslationToken,
 };
-use host_model::iommu::{FillToken, InterruptRequest, Iommu, Response};
+use host_model::iommu::{
+    FillToken, InterruptRequest, Iommu, IotlbResponse, Outcome, PageRequest, PasidPrefix, Response,
+};
 use sim_bridge::RequesterId;
 
 use crate::input::{Command, Input, Irte, Operation};
@@ -18,6 +21,9 @@ const COMMANDS: u64 = 0x1000;
 const EVENTS: u64 = 0x2000;
 const PPRS: u64 = 0x3000;
 const GA_LOG: u64 = 0x4000;
+pub(crate) const INTERRUPT_TABLE: u64 = 0x5000;
+/// Four pages.
+pub(crate) const PAGE_TABLES: u64 = 0x8000;
 
 /// IommuEn, EventLogEn, EventIntEn, ComWaitIntEn, CmdBufEn, PPRLogEn, PPRIntEn, PPREn, GAEn, GAMEn 1, GALogEn, GAIntEn.
 pub(crate) const CONTROL: u64 = 1 | 7 << 2 | 0xf << 12 | 1 << 17 | 1 << 25 | 3 << 28;
@@ -38,7 +44,7 @@ pub fn run(input: &Input) {
         iommu: &iommu,
         memory,
         unanswered: vec![],
-        head: (0, 0),
+        head: 0,
         stores: vec![],
     };
     if input.setup.started {
@@ -65,26 +71,49 @@ enum Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// `None` when it is answered.
-    fn complete(self, iommu: &'a Iommu<Ram>) -> Option<Self> {
+    fn complete(self, iommu: &'a Iommu<Ram>) -> Progress<'a> {
         match self {
-            Self::Interrupt(token) => pending(iommu.complete(token)),
-            Self::Memory(token) => pending_translation(iommu.complete_translation(token)),
+            Self::Interrupt(token) => Progress::of_interrupt(iommu.complete(token)),
+            Self::Memory(token) => Progress::of_translation(iommu.complete_translation(token)),
         }
     }
 }
 
-fn pending(response: Response<'_>) -> Option<Token<'_>> {
-    match response {
-        Response::Answer(_) => None,
-        Response::Fill(token) => Some(Token::Interrupt(token)),
-    }
+/// How far a request is.
+#[derive(Default)]
+struct Progress<'a> {
+    unanswered: Option<Token<'a>>,
+    /// What was written in a vAPIC backing page.
+    posted: Option<Range<u64>>,
 }
 
-fn pending_translation(response: TranslationResponse<'_>) -> Option<Token<'_>> {
-    match response {
-        TranslationResponse::Answer(_) => None,
-        TranslationResponse::Fill(token) => Some(Token::Memory(token)),
+impl<'a> Progress<'a> {
+    fn of_interrupt(response: Response<'a>) -> Self {
+        match response {
+            Response::Answer(Outcome::Posted(posted)) => {
+                // IRR (AMD APM volume 2, 16.3.2).
+                let register = posted.backing_page + 0x200 + 0x10 * (u64::from(posted.vector) / 32);
+                Self {
+                    unanswered: None,
+                    posted: Some(register..register + 4),
+                }
+            }
+            Response::Answer(_) => Self::default(),
+            Response::Fill(token) => Self {
+                unanswered: Some(Token::Interrupt(token)),
+                posted: None,
+            },
+        }
+    }
+
+    fn of_translation(response: TranslationResponse<'a>) -> Self {
+        match response {
+            TranslationResponse::Answer(_) => Self::default(),
+            TranslationResponse::Fill(token) => Self {
+                unanswered: Some(Token::Memory(token)),
+                posted: None,
+            },
+        }
     }
 }
 
@@ -92,8 +121,8 @@ struct Machine<'a> {
     iommu: &'a Iommu<Ram>,
     memory: Memory,
     unanswered: Vec<Token<'a>>,
-    /// Command buffer base and head when `stores` began.
-    head: (u64, u64),
+    /// Where the command is that `stores` are of.
+    head: u64,
     /// Of each COMPLETION_WAIT that was at the head since.
     stores: Vec<Range<u64>>,
 }
@@ -110,6 +139,17 @@ impl<'a> Machine<'a> {
         ];
         for (offset, value) in rings {
             self.iommu.write(offset, 8, value);
+        }
+        let empty = [0; 512];
+        self.memory.store_words(DEVICE_TABLE, &empty);
+        self.memory.store_words(INTERRUPT_TABLE, &empty);
+        for page in 0..4 {
+            self.memory.store_words(PAGE_TABLES + page * 0x1000, &empty);
+        }
+        for device in 0..4 {
+            let tables = READ_WRITE | 3 << 9 | PAGE_TABLES | 3;
+            let dte = [tables, 0x5e, 2 << 60 | INTERRUPT_TABLE | 8 << 1 | 1, 0];
+            self.memory.store_words(DEVICE_TABLE + device * 32, &dte);
         }
     }
 
@@ -149,7 +189,7 @@ impl<'a> Machine<'a> {
                 flip,
             } => {
                 let entry = READ_WRITE | u64::from(next_level % 8) << 9 | next.address() | 1;
-                let address = table.address() + u64::from(index % 512) * 8;
+                let address = table.address() + index.number() * 8;
                 self.memory.store_words(address, &flipped([entry], flip));
             }
             Operation::StoreIrte {
@@ -157,19 +197,20 @@ impl<'a> Machine<'a> {
                 index,
                 entry,
                 flip,
-            } => self.store_irte(table.address(), index.into(), entry, flip),
+            } => self.store_irte(table.address(), index.number(), entry, flip),
             Operation::Queue { command, flip } => self.queue(command, flip),
             Operation::Interrupt {
                 device,
                 message,
                 data,
+                completed,
             } => {
-                let token = pending(self.iommu.request(&InterruptRequest {
+                let progress = Progress::of_interrupt(self.iommu.request(&InterruptRequest {
                     requester: RequesterId(device.id()),
                     address: message.address(),
-                    data: data.into(),
+                    data: data.bits(),
                 }));
-                self.keep(token);
+                self.go_on(progress, completed);
             }
             Operation::Memory {
                 device,
@@ -177,20 +218,55 @@ impl<'a> Machine<'a> {
                 access,
                 kind,
                 pasid,
+                completed,
             } => {
-                let token = pending_translation(self.iommu.translate(&MemoryRequest {
+                let progress = Progress::of_translation(self.iommu.translate(&MemoryRequest {
                     requester: RequesterId(device.id()),
                     address: address.bits(),
                     access: [Access::Read, Access::Write, Access::Atomic][usize::from(access % 3)],
                     kind: KINDS[usize::from(kind) % KINDS.len()],
                     pasid: pasid.map(u32::from),
                 }));
-                self.keep(token);
+                self.go_on(progress, completed);
             }
+            Operation::PageRequest {
+                device,
+                address,
+                group,
+                last,
+                pasid,
+            } => {
+                self.iommu.page_request(&PageRequest {
+                    requester: RequesterId(device.id()),
+                    address,
+                    group,
+                    last,
+                    read: true,
+                    write: last,
+                    pasid: pasid.map(|pasid| PasidPrefix {
+                        pasid: pasid.into(),
+                        execute: last,
+                        privileged: !last,
+                    }),
+                });
+                self.memory.check_writes(&[]);
+            }
+            Operation::IotlbResponse { device, timed_out } => {
+                let response = if timed_out {
+                    IotlbResponse::TimedOut
+                } else {
+                    IotlbResponse::Completed
+                };
+                self.iommu.iotlb_response(RequesterId(device.id()), response);
+                self.memory.check_writes(&[]);
+            }
+            Operation::SetMsi(data) => self.iommu.set_msi(data.map(|data| MsiMessage {
+                address: 0xfee0_0000,
+                data: data.into(),
+            })),
             Operation::Complete(n) => {
                 if let Some(token) = self.take_token(n) {
-                    let token = token.complete(self.iommu);
-                    self.keep(token);
+                    self.go_on(token.complete(self.iommu), 0);
                 }
             }
             Operation::Abandon(n) => drop(self.take_token(n)),
@@ -220,11 +296,11 @@ impl<'a> Machine<'a> {
     }
 
     fn queue(&mut self, command: Command, flip: Option<u8>) {
-        let (base, tail) = (self.iommu.read(0x08, 8), self.iommu.read(0x2008, 8));
-        let (ring, length) = (base & 0x000f_ffff_ffff_f000, base >> 56 & 0xf);
-        self.memory
-            .store_words(ring + tail, &flipped(command.words(), flip));
-        self.iommu.write(0x2008, 8, (tail + 16) & ((16 << length) - 1));
+        let tail = self.ring_entry(0x08, 0x2008, 16);
+        let words = flipped(command.words(), flip);
+        self.memory.store_words(tail.start, &words);
+        // A tail beyond the end wraps, this one too.
+        self.iommu.write(0x2008, 8, self.iommu.read(0x2008, 8) + 16);
         self.memory.check_writes(&[]);
     }
 
@@ -233,17 +309,32 @@ impl<'a> Machine<'a> {
         Some(self.unanswered.swap_remove(n))
     }
 
-    fn keep(&mut self, token: Option<Token<'a>>) {
-        self.unanswered.extend(token);
-        self.memory.check_writes(&[]);
+    /// Completes as many fills as it is told.
+    fn go_on(&mut self, progress: Progress<'a>, fills: u8) {
+        let mut unanswered = self.check(progress);
+        for _ in 0..fills % 8 {
+            let Some(token) = unanswered else { return };
+            let progress = token.complete(self.iommu);
+            unanswered = self.check(progress);
+        }
+        self.unanswered.extend(unanswered);
+    }
+
+    fn check(&mut self, progress: Progress<'a>) -> Option<Token<'a>> {
+        self.memory.check_writes(progress.posted.as_slice());
+        progress.unanswered
     }
 
     /// `false` if there was nothing to do.
     fn step(&mut self) -> bool {
-        let mut allowed: Vec<_> = [(0x10, 0x2018, 16), (0x38, 0x2038, 16), (0xe0, 0x2048, 8)]
-            .map(|(base, tail, bytes)| self.log_entry(base, tail, bytes))
-            .into();
         self.look_at_head();
+        let ga_log_tail = self.iommu.read(0xe8, 8);
+        let mut allowed = vec![
+            self.ring_entry(0x10, 0x2018, 16),
+            self.ring_entry(0x38, 0x2038, 16),
+            self.ring_entry(0xe0, 0x2048, 8),
+            ga_log_tail..ga_log_tail + 8,
+        ];
         allowed.extend_from_slice(&self.stores);
         let has_work = self.iommu.has_work();
         let step = self.iommu.step();
@@ -252,25 +343,33 @@ impl<'a> Machine<'a> {
         has_work
     }
 
-    /// Where the log's next entry goes.
-    fn log_entry(&self, base: u64, tail: u64, bytes: u64) -> Range<u64> {
-        let entry = (self.iommu.read(base, 8) & 0x000f_ffff_ffff_f000) + self.iommu.read(tail, 8);
+    /// The entry that a pointer register names; a pointer beyond the end wraps.
+    fn ring_entry(&self, base: u64, pointer: u64, bytes: u64) -> Range<u64> {
+        let (base, pointer) = (self.iommu.read(base, 8), self.iommu.read(pointer, 8));
+        let offset = pointer & ((16 << (base >> 56 & 0xf)) - bytes);
+        let entry = (base & 0x000f_ffff_ffff_f000) + offset;
         entry..entry + bytes
     }
 
     /// A COMPLETION_WAIT may be rewritten by software between fetch and store.
     fn look_at_head(&mut self) {
-        let base = self.iommu.read(0x08, 8) & 0x000f_ffff_ffff_f000;
-        let head = (base, self.iommu.read(0x2000, 8));
+        let ring = self.iommu.read(0x08, 8);
+        let head = self.ring_entry(0x08, 0x2000, 16).start;
         if self.head != head {
             self.head = head;
             self.stores.clear();
         }
-        let command = self.memory.load(head.0 + head.1).unwrap_or(0);
-        let address = command & 0x000f_ffff_ffff_fff8;
-        let store = address..address + 8;
-        if command >> 60 == 1 && command & 1 != 0 && !self.stores.contains(&store) {
-            self.stores.push(store);
+        let faults = &self.iommu.config().faults;
+        let fetched_at_once = if faults.wait_before_invalidate { 65 } else { 1 };
+        let (start, bytes) = (ring & 0x000f_ffff_ffff_f000, 16 << (ring >> 56 & 0xf));
+        for n in 0..fetched_at_once {
+            let command = start + (head - start + n * 16) % bytes;
+            let command = self.memory.load(command).unwrap_or(0);
+            let address = command & 0x000f_ffff_ffff_fff8;
+            let store = address..address + 8;
+            if command >> 60 == 1 && command & 1 != 0 && !self.stores.contains(&store) {
+                self.stores.push(store);
+            }
         }
     }
 
@@ -284,8 +383,9 @@ impl<'a> Machine<'a> {
         for token in std::mem::take(&mut self.unanswered) {
             let mut unanswered = Some(token);
             for _ in 0..MOST_FILLS {
-                unanswered = unanswered.and_then(|token| token.complete(self.iommu));
-                self.memory.check_writes(&[]);
+                let Some(token) = unanswered else { break };
+                let progress = token.complete(self.iommu);
+                unanswered = self.check(progress);
             }
             assert!(unanswered.is_none(), "no end of reads");
         }

@@ -5,9 +5,9 @@ use host_model::iommu::spec::dte::DteRevision;
 use host_model::iommu::spec::event::HardwareError;
 use host_model::iommu::spec::features::{Efr, Efr2, Features};
 use host_model::iommu::{
-    CacheRemapEnClear, CacheShape, Config, DevtabInvalidation, DteValid, EventAddress, Faults, IrtCacheDis,
-    IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, RepeatedPageFaults,
-    Replacement, Smi,
+    BackingPageFailure, CacheRemapEnClear, CacheShape, Config, DevtabInvalidation, DteValid, EventAddress,
+    Faults, GaTailStore, InterruptClear, IrtCacheDis, IrteReadFailure, IrteReservedBits, MemoryFault,
+    OutOfRangeDevice, Policies, RepeatedPageFaults, Replacement, Smi, StatusInterrupts,
 };
 
 use crate::input::Page;
@@ -50,7 +50,8 @@ fn features(u: &mut Unstructured<'_>) -> arbitrary::Result<Features> {
         .with_gam_sup(1)
         .with_dev_tbl_seg_sup(3)
         .with_msi_cap_mmio_sup(true);
-    let less = Efr::from_bits(everything.into_bits() & !u.arbitrary::<u64>()?);
+    let missing = u.arbitrary::<u64>()? & u.arbitrary::<u64>()? & u.arbitrary::<u64>()?;
+    let less = Efr::from_bits(everything.into_bits() & !missing);
     let efr2 = Efr2::new().with_num_int_remap_sup(u.int_in_range(0..=1)?);
     let features = Features::new(less, efr2).or_else(|_| Features::new(everything, efr2));
     let features = features.map_err(|_| arbitrary::Error::IncorrectFormat)?;
@@ -70,6 +71,10 @@ fn cache(u: &mut Unstructured<'_>) -> arbitrary::Result<CacheShape> {
 
 fn policies(u: &mut Unstructured<'_>) -> arbitrary::Result<Policies> {
     Ok(Policies {
+        backing_page_failure: *u.choose(&[
+            BackingPageFailure::PageTabHardwareError,
+            BackingPageFailure::NoEvent,
+        ])?,
         dte_valid: *u.choose(&[DteValid::IvGoverns, DteValid::VGoverns])?,
         dte_revision: *u.choose(&[DteRevision::Rev311, DteRevision::Rev305])?,
         out_of_range_device: *u.choose(&[
@@ -86,6 +91,9 @@ fn policies(u: &mut Unstructured<'_>) -> arbitrary::Result<Policies> {
         irt_cache_dis: *u.choose(&[IrtCacheDis::Sticky, IrtCacheDis::Ignored])?,
         repeated_page_faults: *u
             .choose(&[RepeatedPageFaults::UntilInvalidated, RepeatedPageFaults::Reported])?,
+        status_interrupts: *u.choose(&[StatusInterrupts::RisingEdge, StatusInterrupts::EveryEntry])?,
+        interrupt_clear: *u.choose(&[InterruptClear::Clears, InterruptClear::RacesWithEntries])?,
+        ga_tail_store: *u.choose(&[GaTailStore::Store, GaTailStore::Never])?,
     })
 }
 

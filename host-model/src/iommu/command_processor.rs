@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use sim_bridge::RequesterId;
-use vm_memory::GuestMemory;
+use vm_memory::{Address, GuestAddress, GuestMemory, GuestMemoryRegion, VolatileMemory};
 
 use super::in_flight::{Affected, Barrier};
 use super::spec::command::Command;
-use super::spec::event::Event;
+use super::spec::event::{Event, HardwareError};
 use super::spec::registers::{Ring, RingPointer};
 use super::step::{HaltReason, Step};
 use super::{Iommu, State};
@@ -47,13 +47,22 @@ impl CommandPointers {
 #[derive(Debug, Default)]
 pub(super) struct CommandProcessor {
     /// Where commands come from, if they do.
-    pub(super) ring: Option<Ring>,
+    source: Option<Source>,
     /// Executed invalidations that older lookups, or devices, keep from retiring.
     executed: Vec<Executed>,
     /// A COMPLETION_WAIT at the head pointer, which waits for `executed` to empty.
     waiting: Option<Command>,
     /// Of [`Faults::wait_before_invalidate`](super::Faults): invalidations that wait for the ring to empty.
     deferred: VecDeque<(u32, Command)>,
+}
+
+/// The ring, and where it is in the guest memory's regions.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    ring: Ring,
+    /// The region that holds all of it, by its place among the regions, and the ring's offset in that; `None` if no
+    /// region does, or if memory is to be asked with care.
+    region: Option<(usize, usize)>,
 }
 
 #[derive(Debug)]
@@ -85,10 +94,10 @@ pub enum IotlbResponse {
 const CAPACITY: usize = 64;
 
 impl CommandProcessor {
-    /// Registers were written. What was fetched from a ring that runs no more is forgotten.
-    pub(super) fn set_ring(&mut self, ring: Option<Ring>) {
-        self.ring = ring;
-        if ring.is_none() {
+    /// Forgets what was fetched from a ring that runs no more.
+    fn set_source(&mut self, source: Option<Source>) {
+        self.source = source;
+        if source.is_none() {
             self.waiting = None;
             self.deferred.clear();
         }
@@ -100,6 +109,35 @@ impl CommandProcessor {
 }
 
 impl<M: GuestMemory> Iommu<M> {
+    /// Registers were written.
+    pub(super) fn set_command_ring(&self, commands: &mut CommandProcessor, ring: Option<Ring>) {
+        commands.set_source(ring.map(|ring| {
+            let last = GuestAddress(ring.address.saturating_add(u64::from(ring.bytes) - 1));
+            let region = self
+                .memory
+                .iter()
+                .enumerate()
+                .find(|(_, r)| {
+                    r.to_region_addr(GuestAddress(ring.address)).is_some() && r.to_region_addr(last).is_some()
+                })
+                .filter(|_| self.config.faults.memory.is_empty())
+                .map(|(n, r)| (n, (ring.address - r.start_addr().raw_value()) as usize));
+            Source { ring, region }
+        }));
+    }
+
+    #[inline]
+    fn fetch_command(&self, source: &Source, offset: u32) -> Result<[u64; 2], HardwareError> {
+        if let Some((n, start)) = source.region
+            && let Some(region) = self.memory.iter().nth(n)
+            && let Ok(slice) = region.as_volatile_slice()
+            && let Ok(command) = slice.get_ref(start + offset as usize)
+        {
+            return Ok(command.load());
+        }
+        self.fetch(source.ring.address + u64::from(offset))
+    }
+
     pub(super) fn command_work(&self, state: &State) -> bool {
         let commands = &state.commands;
         if commands.executed.iter().any(|e| self.is_over(e)) {
@@ -111,8 +149,8 @@ impl<M: GuestMemory> Iommu<M> {
             None => commands.executed.len() < CAPACITY,
         };
         room && commands
-            .ring
-            .is_some_and(|ring| fetchable(ring) || !commands.deferred.is_empty())
+            .source
+            .is_some_and(|source| fetchable(source.ring) || !commands.deferred.is_empty())
     }
 
     /// The answer of a device to the oldest INVALIDATE_IOTLB_PAGES for it that has none; `false` if it has them all.
@@ -128,7 +166,7 @@ impl<M: GuestMemory> Iommu<M> {
         };
         executed.until = Until::DeviceAnswered(true);
         if response == IotlbResponse::TimedOut {
-            let address = state.commands.ring.map_or(0, |ring| ring.address);
+            let address = state.commands.source.map_or(0, |source| source.ring.address);
             let event = Event::IotlbInvTimeout {
                 device,
                 address: address + u64::from(executed.offset),
@@ -153,12 +191,12 @@ impl<M: GuestMemory> Iommu<M> {
         if state.commands.is_held_up() {
             return self.held_up_step(state);
         }
-        let ring = state.commands.ring?;
-        let offset = self.head_offset(ring);
-        if offset == self.tail_offset(ring) {
+        let source = state.commands.source.as_ref()?;
+        let offset = self.head_offset(source.ring);
+        if offset == self.tail_offset(source.ring) {
             return None;
         }
-        self.next_command(state, ring, offset)
+        self.next_command(state, offset)
     }
 
     /// Commands that others keep from retiring, from completing, or by a fault from taking effect.
@@ -172,7 +210,7 @@ impl<M: GuestMemory> Iommu<M> {
         if commands.executed.len() == CAPACITY {
             return None;
         }
-        let ring = commands.ring?;
+        let ring = commands.source?.ring;
         let offset = self.head_offset(ring);
         if let Some(command) = commands.waiting {
             if !commands.executed.is_empty() {
@@ -182,32 +220,33 @@ impl<M: GuestMemory> Iommu<M> {
             return Some(self.completion_wait(state, ring, offset, command));
         }
         if offset != self.tail_offset(ring) {
-            return self.next_command(state, ring, offset);
+            return self.next_command(state, offset);
         }
         let (offset, command) = commands.deferred.pop_front()?;
         Some(self.execute(state, offset, command))
     }
 
     #[inline]
-    fn next_command(&self, state: &mut State, ring: Ring, offset: u32) -> Option<Step> {
-        let address = ring.address + u64::from(offset);
-        let raw: [u64; 2] = match self.fetch(address) {
+    fn next_command(&self, state: &mut State, offset: u32) -> Option<Step> {
+        let source = state.commands.source.as_ref()?;
+        let ring = source.ring;
+        let raw = match self.fetch_command(source, offset) {
             Ok(raw) => raw,
             Err(error) => {
+                let address = ring.address + u64::from(offset);
                 let event = Event::CommandHardwareError { address, error };
                 return Some(self.halt(state, offset, HaltReason::FetchFailed(address), event));
             }
         };
         let command = match Command::parse(raw.map(u64::from_le), &self.config.features) {
             // Most commands by far: on its own way it never leaves the CPU's registers.
-            Ok(command @ Command::InvalidateInterruptTable(_))
-                if !self.config.faults.wait_before_invalidate =>
-            {
+            Ok(Command::InvalidateInterruptTable(device)) if !self.config.faults.wait_before_invalidate => {
                 self.command_pointers.set_head(ring.next(offset).into());
-                return Some(self.execute(state, offset, command));
+                return Some(self.invalidate_interrupt_table(state, offset, device));
             }
             Ok(command) => command,
             Err(error) => {
+                let address = ring.address + u64::from(offset);
                 let event = Event::IllegalCommandError { address };
                 return Some(self.halt(state, offset, HaltReason::Illegal(error), event));
             }
@@ -228,7 +267,7 @@ impl<M: GuestMemory> Iommu<M> {
         state.commands.deferred.push_back((offset, command));
         let next = self.head_offset(ring);
         if next != self.tail_offset(ring) && state.commands.deferred.len() < CAPACITY {
-            return self.next_command(state, ring, next);
+            return self.next_command(state, next);
         }
         let (offset, command) = state.commands.deferred.pop_front()?;
         Some(self.execute(state, offset, command))
@@ -280,12 +319,10 @@ impl<M: GuestMemory> Iommu<M> {
         }
     }
 
-    #[inline]
     fn execute(&self, state: &mut State, offset: u32, command: Command) -> Step {
         let affected = match command {
             Command::InvalidateInterruptTable(device) => {
-                self.invalidate_irtes(device);
-                Affected::Interrupts(device)
+                return self.invalidate_interrupt_table(state, offset, device);
             }
             Command::InvalidateDevtabEntry(device) => {
                 self.invalidate_dte(device);
@@ -307,33 +344,48 @@ impl<M: GuestMemory> Iommu<M> {
                 self.invalidate_for_prefetch();
                 Affected::Memory
             }
-            Command::InvalidateIotlbPages { .. } => return ask_device(state, offset, command),
-            // A hint, and answers that are the owner's to forward.
-            Command::PrefetchIommuPages { .. } | Command::CompletePprRequest { .. } => Affected::Nobody,
-            // Has its own way.
-            Command::CompletionWait { .. } => Affected::Nobody,
+            Command::InvalidateIotlbPages { .. } => {
+                return waits(state, offset, command, Until::DeviceAnswered(false));
+            }
+            // A hint, and an answer that is the owner's to forward. A COMPLETION_WAIT has its own way.
+            Command::PrefetchIommuPages { .. }
+            | Command::CompletePprRequest { .. }
+            | Command::CompletionWait { .. } => {
+                return Step::CommandExecuted {
+                    offset,
+                    command,
+                    retired: true,
+                };
+            }
         };
-        // After the new generation is visible: a lookup behind the barrier can't hit what was cached before.
-        let barrier = self.in_flight.barrier(affected);
-        let retired = barrier.is_none();
-        if let Some(barrier) = barrier {
-            state.commands.executed.push(Executed {
-                offset,
-                command,
-                until: Until::LookupsAnswered(barrier),
-            });
+        self.executed(state, offset, command, affected)
+    }
+
+    #[inline(always)]
+    fn invalidate_interrupt_table(&self, state: &mut State, offset: u32, device: RequesterId) -> Step {
+        self.invalidate_irtes(device);
+        let command = Command::InvalidateInterruptTable(device);
+        self.executed(state, offset, command, Affected::Interrupts(device))
+    }
+
+    /// After the invalidation is visible: a lookup that begins from here on can't hit what was cached before.
+    #[inline(always)]
+    fn executed(&self, state: &mut State, offset: u32, command: Command, affected: Affected) -> Step {
+        if self.in_flight.any(affected) {
+            let until = Until::LookupsAnswered(self.in_flight.barrier(affected));
+            return waits(state, offset, command, until);
         }
         Step::CommandExecuted {
             offset,
             command,
-            retired,
+            retired: true,
         }
     }
 
     #[cold]
     fn halt(&self, state: &mut State, offset: u32, reason: HaltReason, event: Event) -> Step {
         state.registers.halt_commands();
-        state.commands.ring = None;
+        state.commands.source = None;
         state.registers.log_event(event);
         Step::Halted {
             offset,
@@ -344,8 +396,7 @@ impl<M: GuestMemory> Iommu<M> {
 }
 
 #[cold]
-fn ask_device(state: &mut State, offset: u32, command: Command) -> Step {
-    let until = Until::DeviceAnswered(false);
+fn waits(state: &mut State, offset: u32, command: Command, until: Until) -> Step {
     state.commands.executed.push(Executed {
         offset,
         command,

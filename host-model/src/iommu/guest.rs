@@ -10,6 +10,7 @@ use super::Iommu;
 use super::outcome::Outcome;
 use super::spec::event::HardwareError;
 use super::spec::irte::GuestIrte;
+use super::spec::log::GaEntry;
 use super::spec::registers::Control;
 use super::verdict::{IrteTarget, Judge, Refusal};
 
@@ -88,6 +89,10 @@ impl<M: GuestMemory> Iommu<M> {
         let fault = self.config.faults.on_read(address, size_of::<u32>());
         let requested = fault.map_or_else(|| posted.request(&*self.memory), Err);
         requested.map_err(|error| judge.unwritable_backing_page(target, address, error))?;
+        if let Notice::GaLog(tag) = posted.notice {
+            let device = judge.request.requester;
+            self.state.lock().registers.log_ga(GaEntry { device, tag });
+        }
         Ok(Outcome::Posted(posted))
     }
 }

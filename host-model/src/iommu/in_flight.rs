@@ -53,20 +53,36 @@ pub(super) enum Affected {
     /// Everybody's memory requests.
     Memory,
     All,
-    Nobody,
+}
+
+/// What the words of affected lookups have in common.
+#[derive(Debug, Clone, Copy)]
+struct Pattern {
+    mask: u64,
+    value: u64,
+}
+
+impl Pattern {
+    #[inline]
+    fn matches(self, word: u64) -> bool {
+        word & self.mask == self.value
+    }
 }
 
 impl Affected {
     #[inline]
-    fn matches(self, word: SlotWord) -> bool {
-        word.busy()
-            && match self {
-                Self::Interrupts(RequesterId(device)) => word.device() == device && !word.memory(),
-                Self::Device(RequesterId(device)) => word.device() == device,
-                Self::Memory => word.memory(),
-                Self::All => true,
-                Self::Nobody => false,
-            }
+    fn pattern(self) -> Pattern {
+        const BUSY: u64 = SlotWord::new().with_busy(true).into_bits();
+        const MEMORY: u64 = SlotWord::new().with_memory(true).into_bits();
+        const DEVICE: u64 = SlotWord::new().with_device(u16::MAX).into_bits();
+        // The requester ID is the word's lowest field.
+        let (mask, value) = match self {
+            Self::Interrupts(RequesterId(id)) => (BUSY | DEVICE | MEMORY, BUSY | u64::from(id)),
+            Self::Device(RequesterId(id)) => (BUSY | DEVICE, BUSY | u64::from(id)),
+            Self::Memory => (BUSY | MEMORY, BUSY | MEMORY),
+            Self::All => (BUSY, BUSY),
+        };
+        Pattern { mask, value }
     }
 }
 
@@ -126,21 +142,20 @@ impl InFlight {
         self.slots[..used.min(self.slots.len())].iter().enumerate()
     }
 
-    /// Stands behind all lookups that have begun by now; `None` if there are none.
+    /// Are there any?
     #[inline]
-    pub(super) fn barrier(&self, affected: Affected) -> Option<Barrier> {
-        let affects = |slot: &AtomicU64| affected.matches(SlotWord::from_bits(slot.load(SeqCst)));
-        let overflow = self.overflow.load(SeqCst) != 0;
-        (overflow || self.used().any(|(_, slot)| affects(slot))).then(|| self.collect(affected))
+    pub(super) fn any(&self, affected: Affected) -> bool {
+        let pattern = affected.pattern();
+        let affects = |(_, slot): (usize, &AtomicU64)| pattern.matches(slot.load(SeqCst));
+        self.overflow.load(SeqCst) != 0 || self.used().any(affects)
     }
 
-    #[cold]
-    fn collect(&self, affected: Affected) -> Barrier {
+    /// Stands behind all lookups that have begun by now.
+    pub(super) fn barrier(&self, affected: Affected) -> Barrier {
+        let pattern = affected.pattern();
         let words = self.used().map(|(index, slot)| (index, slot.load(SeqCst)));
         Barrier {
-            slots: words
-                .filter(|(_, word)| affected.matches(SlotWord::from_bits(*word)))
-                .collect(),
+            slots: words.filter(|(_, word)| pattern.matches(*word)).collect(),
             overflow: self.overflow.load(SeqCst) != 0,
         }
     }
@@ -186,31 +201,35 @@ mod tests {
         let table = InFlight::new();
         let interrupt = table.begin(DEVICE, LookupKind::Interrupt);
         let other = RequesterId(0x4101);
-        assert!(table.barrier(Affected::Interrupts(other)).is_none());
-        assert!(table.barrier(Affected::Device(other)).is_none());
-        assert!(table.barrier(Affected::Memory).is_none());
+        for affected in [
+            Affected::Interrupts(other),
+            Affected::Device(other),
+            Affected::Memory,
+        ] {
+            assert!(!table.any(affected) && table.passed(&table.barrier(affected)));
+        }
         for affected in [
             Affected::Interrupts(DEVICE),
             Affected::Device(DEVICE),
             Affected::All,
         ] {
-            let barrier = table.barrier(affected).expect("one is in flight");
-            assert!(!table.passed(&barrier));
+            let barrier = table.barrier(affected);
+            assert!(table.any(affected) && !table.passed(&barrier));
         }
-        let barrier = table.barrier(Affected::All).unwrap();
+        let barrier = table.barrier(Affected::All);
         drop(interrupt);
         assert!(table.passed(&barrier));
 
         let _memory = table.begin(DEVICE, LookupKind::Memory);
-        assert!(table.barrier(Affected::Interrupts(DEVICE)).is_none());
-        assert!(table.barrier(Affected::Memory).is_some());
+        assert!(!table.any(Affected::Interrupts(DEVICE)));
+        assert!(table.any(Affected::Memory));
     }
 
     #[test]
     fn a_younger_lookup_in_the_same_slot_holds_nothing_up() {
         let table = InFlight::new();
         let older = table.begin(DEVICE, LookupKind::Interrupt);
-        let barrier = table.barrier(Affected::All).unwrap();
+        let barrier = table.barrier(Affected::All);
         drop(older);
         let _younger = table.begin(DEVICE, LookupKind::Interrupt);
         assert!(table.passed(&barrier));
@@ -222,7 +241,7 @@ mod tests {
         let mut lookups: Vec<_> = (0..SLOTS + 2)
             .map(|_| table.begin(DEVICE, LookupKind::Interrupt))
             .collect();
-        let barrier = table.barrier(Affected::Interrupts(DEVICE)).unwrap();
+        let barrier = table.barrier(Affected::Interrupts(DEVICE));
         lookups.drain(..SLOTS);
         assert!(!table.passed(&barrier));
         lookups.clear();

@@ -112,6 +112,7 @@ impl<E: LogEntry> Log<E> {
     }
 
     /// Do entries wait to be written?
+    #[inline]
     pub(super) fn waiting(&self) -> bool {
         !self.queue.is_empty()
     }

@@ -191,18 +191,17 @@ impl<M: GuestMemory> Iommu<M> {
             registers, commands, ..
         } = &mut *self.state.lock();
         registers.write(offset, size, value, &self.command_pointers);
-        commands.set_ring(registers.command_ring());
+        self.set_command_ring(commands, registers.command_ring());
         for (segment, copy) in self.dev_tab_bases.iter().enumerate() {
             copy.store(registers.dev_tab_base(segment).into_bits(), Release);
         }
         self.control.store(registers.control().into_bits(), Release);
-        let mode = Mode::of(registers.control());
-        if self.mode.swap(mode.0, AcqRel) != mode.0 {
+        let (control, exclusion) = (registers.control(), registers.exclusion());
+        let translates = self.translations.set_registers(control, exclusion);
+        let mode = Mode::of(control);
+        if self.mode.swap(mode.0, AcqRel) != mode.0 || translates {
             self.dte_cache.listener().move_all();
         }
-        let (base, limit) = registers.exclusion();
-        self.translations
-            .set_exclusion(base.into_bits(), limit.into_bits());
     }
 
     /// The MSI capability of the IOMMU's PCI function, as configuration space sets it: `None` disables it.

@@ -97,6 +97,7 @@ pub(super) struct OwnInterrupts {
     standing: u64,
     /// By source. A message that overtakes another one of its source replaces it, as an APIC would merge them.
     waiting: [Option<InterruptForm>; 4],
+    any_waiting: bool,
     undeliverable: u64,
 }
 
@@ -110,6 +111,7 @@ impl OwnInterrupts {
             xt: [XtInterruptControl::new(); 3],
             standing: 0,
             waiting: [None; 4],
+            any_waiting: false,
             undeliverable: 0,
         }
     }
@@ -132,7 +134,10 @@ impl OwnInterrupts {
         for source in InterruptSource::ALL {
             if raised & source.status().into_bits() != 0 {
                 match self.form(source, control) {
-                    Some(form) => self.waiting[source as usize] = Some(form),
+                    Some(form) => {
+                        self.waiting[source as usize] = Some(form);
+                        self.any_waiting = true;
+                    }
                     None => self.undeliverable += 1,
                 }
             }
@@ -168,15 +173,18 @@ impl OwnInterrupts {
     }
 
     /// Do messages wait to be sent?
+    #[inline]
     pub(super) fn waiting(&self) -> bool {
-        self.waiting.iter().any(Option::is_some)
+        self.any_waiting
     }
 
     /// The next message to send.
     pub(super) fn send(&mut self) -> Option<(InterruptSource, InterruptForm)> {
-        InterruptSource::ALL
+        let next = InterruptSource::ALL
             .into_iter()
-            .find_map(|source| Some((source, self.waiting[source as usize].take()?)))
+            .find_map(|source| Some((source, self.waiting[source as usize].take()?)));
+        self.any_waiting = self.waiting.iter().any(Option::is_some);
+        next
     }
 
     /// Interrupts that were lost: MSI is disabled, or the XT register has no vector.

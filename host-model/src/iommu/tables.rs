@@ -266,7 +266,7 @@ impl<M: GuestMemory> Iommu<M> {
     /// INVALIDATE_DEVTAB_ENTRY.
     pub(super) fn invalidate_dte(&self, device: RequesterId) {
         self.counters
-            .count(CacheKind::Dte, CacheEvent::Invalidation(InvalidationCause::One));
+            .count_alone(CacheKind::Dte, CacheEvent::Invalidation(InvalidationCause::One));
         self.dte_cache.drop_key(device.0.into());
         // As a generation is: counted before the lookups in flight are looked at.
         fence(SeqCst);
@@ -279,12 +279,12 @@ impl<M: GuestMemory> Iommu<M> {
     #[inline]
     pub(super) fn invalidate_irtes(&self, device: RequesterId) {
         self.counters
-            .count(CacheKind::Irt, CacheEvent::Invalidation(InvalidationCause::One));
+            .count_alone(CacheKind::Irt, CacheEvent::Invalidation(InvalidationCause::One));
         let began_anew = self.irt_generations.invalidate(device);
         // After the generation: who sees the new stamp sees the new generation.
         self.dte_cache.listener().move_on(device);
         if began_anew {
-            self.counters.count(
+            self.counters.count_alone(
                 CacheKind::Irt,
                 CacheEvent::Invalidation(InvalidationCause::GenerationWrap),
             );
@@ -296,12 +296,12 @@ impl<M: GuestMemory> Iommu<M> {
     /// INVALIDATE_IOMMU_ALL.
     pub(super) fn invalidate_all(&self) {
         let all = CacheEvent::Invalidation(InvalidationCause::All);
-        self.counters.count(CacheKind::Dte, all);
+        self.counters.count_alone(CacheKind::Dte, all);
         self.dte_cache.drop_where(|_, _| true);
-        self.counters.count(CacheKind::Iotlb, all);
+        self.counters.count_alone(CacheKind::Iotlb, all);
         self.translations.iotlb.invalidate_all();
         if !self.config.faults.invalidate_all_keeps_irt {
-            self.counters.count(CacheKind::Irt, all);
+            self.counters.count_alone(CacheKind::Irt, all);
             self.irt_cache.drop_where(|_, _| true);
         }
         fence(SeqCst);

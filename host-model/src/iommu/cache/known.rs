@@ -4,6 +4,7 @@
 //! what a walk through the caches comes to moves the stamp, or takes the known hit away with its entry. So a known
 //! hit is what the caches would give, only sooner.
 
+use std::array;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use sim_bridge::RequesterId;
@@ -13,21 +14,21 @@ use super::{Cache, KEY_BITS, Listener, Place};
 
 /// A stamp for each requester ID. Some share one, which only moves more often.
 #[derive(Debug)]
-pub(in super::super) struct Stamps(Box<[AtomicU64]>);
+pub(in super::super) struct Stamps(Box<[AtomicU64; STAMPS]>);
 
 #[cfg(not(loom))]
 const STAMPS: usize = 4096;
 #[cfg(loom)]
 const STAMPS: usize = 2;
 
-/// Above the key's bits.
+/// Stamps are above the key's bits.
 const STEP: u64 = 1 << KEY_BITS;
 /// Where a stamp ends: then there are no known hits any more.
 const LAST: u64 = 1 << 63;
 
 impl Stamps {
     pub(in super::super) fn new() -> Self {
-        Self((0..STAMPS).map(|_| AtomicU64::new(STEP)).collect())
+        Self(Box::new(array::from_fn(|_| AtomicU64::new(STEP))))
     }
 
     #[inline]
@@ -95,7 +96,12 @@ impl<const N: usize> Cache<N, KnownHits> {
     /// What was remembered of an entry under this stamp.
     #[inline(always)]
     pub(in super::super) fn recall(&self, key: u64, stamp: u64) -> Option<u64> {
-        let known = stamp | key;
+        self.recall_as(key, stamp | key)
+    }
+
+    /// What was remembered as `known`, not 0, of an entry with that key.
+    #[inline(always)]
+    pub(in super::super) fn recall_as(&self, key: u64, known: u64) -> Option<u64> {
         let first = self.set_of(key).wrapping_mul(self.ways);
         let hits = self.listener.0.get(first..first.wrapping_add(self.ways))?;
         for hit in hits {
@@ -113,15 +119,22 @@ impl<const N: usize> Cache<N, KnownHits> {
     /// Remembers what the entry that is still at this place came to. `stamp` was captured before anything was looked
     /// up. An entry whose uses the replacement wants to know of is not remembered.
     pub(in super::super) fn remember(&self, place: Place, key: u64, stamp: u64, value: u64) {
+        if stamp < LAST {
+            self.remember_as(place, stamp | key, value);
+        }
+    }
+
+    /// Likewise, as `known`, not 0, which says all that the entry must be of.
+    pub(in super::super) fn remember_as(&self, place: Place, known: u64, value: u64) {
         let (Some(entry), Some(hit)) = (self.entries.get(place.slot), self.listener.0.get(place.slot)) else {
             return;
         };
         let _lock = self.sets[place.slot / self.ways].lock();
-        if stamp < LAST && entry.is_used_at(place) {
+        if entry.is_used_at(place) {
             hit.known.store(0, Relaxed);
             fence(Release);
             hit.value.store(value, Relaxed);
-            hit.known.store(stamp | key, Release);
+            hit.known.store(known, Release);
         }
     }
 }
@@ -160,7 +173,7 @@ mod tests {
     fn what_is_remembered_goes_with_its_entry() {
         let stamp = Stamps::new().of(DEVICE);
         let go: [fn(&Cache<1, KnownHits>); 3] = [
-            |cache| drop(cache.drop_key(7)),
+            |cache| _ = cache.drop_key(7),
             |cache| _ = insert(cache, 7),
             // Takes the mark of use from 7, and its place.
             |cache| (8..=9).for_each(|key| _ = insert(cache, key)),

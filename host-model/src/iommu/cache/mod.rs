@@ -160,8 +160,8 @@ impl<const N: usize, L: Listener> Cache<N, L> {
     }
 
     /// Whether the entry that had this place has not moved, and needs no touch.
-    #[inline]
-    pub(super) fn is_at(&self, place: Place) -> bool {
+    #[cfg(all(test, not(loom)))]
+    fn is_at(&self, place: Place) -> bool {
         let entry = self.entries.get(place.slot);
         entry.is_some_and(|entry| entry.tag.load(Acquire) == place.tag)
     }
@@ -235,7 +235,12 @@ impl<const N: usize, L: Listener> Cache<N, L> {
 
     /// Drops the entries with that key, and refuses fills that have begun for its set. The number dropped.
     pub(super) fn drop_key(&self, key: u64) -> usize {
-        self.drop_in(self.set_of(key), |of, _| of == key)
+        self.drop_key_where(key, |_| true)
+    }
+
+    /// Like [`Self::drop_key`], as far as the entries are those that `which` means.
+    pub(super) fn drop_key_where(&self, key: u64, which: impl Fn(&Words<N>) -> bool) -> usize {
+        self.drop_in(self.set_of(key), |of, words| of == key && which(words))
     }
 
     /// Drops what `which` says of all sets, and refuses all fills that have begun. The number dropped.

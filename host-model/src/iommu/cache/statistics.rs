@@ -80,7 +80,10 @@ const CACHES: usize = 3;
 /// Exact counts that threads do not share: each thread has a shard of its own, and those that come too late share
 /// the last.
 #[derive(Debug, Default)]
-pub(in super::super) struct Counters([CachePadded<Shard>; SHARDS]);
+pub(in super::super) struct Counters {
+    shards: [CachePadded<Shard>; SHARDS],
+    locked: CachePadded<Shard>,
+}
 
 #[derive(Debug, Default)]
 struct Shard {
@@ -111,6 +114,13 @@ impl Counters {
         self.add(|shard| &shard.caches[cache as usize][event.index()]);
     }
 
+    /// For those who hold the IOMMU's lock.
+    #[inline]
+    pub(in super::super) fn count_alone(&self, cache: CacheKind, event: CacheEvent) {
+        let counter = &self.locked.caches[cache as usize][event.index()];
+        counter.store(counter.load(Relaxed) + 1, Relaxed);
+    }
+
     #[inline]
     pub(in super::super) fn count_known_hit(&self) {
         self.add(|shard| &shard.known_hits);
@@ -127,7 +137,7 @@ impl Counters {
             usize::MAX => new_shard(),
             shard => shard,
         };
-        let counter = counter(&self.0[shard % SHARDS]);
+        let counter = counter(&self.shards[shard % SHARDS]);
         if shard < SHARDS - 1 {
             counter.store(counter.load(Relaxed) + 1, Relaxed);
         } else {
@@ -137,7 +147,11 @@ impl Counters {
 
     pub(in super::super) fn read(&self, cache: CacheKind) -> CacheStatistics {
         let sum = |counter: &dyn Fn(&Shard) -> &AtomicU64| -> u64 {
-            self.0.iter().map(|shard| counter(shard).load(Relaxed)).sum()
+            self.shards
+                .iter()
+                .chain([&self.locked])
+                .map(|shard| counter(shard).load(Relaxed))
+                .sum()
         };
         let of = |event: CacheEvent| sum(&|shard| &shard.caches[cache as usize][event.index()]);
         let (known, translations) = (sum(&|s| &s.known_hits), sum(&|s| &s.translation_hits));

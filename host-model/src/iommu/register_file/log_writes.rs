@@ -87,8 +87,10 @@ impl RegisterFile {
     }
 
     /// Would [`Self::step`] do something?
+    #[inline]
     pub(in super::super) fn has_work(&self) -> bool {
-        self.events.waiting() || self.pprs.waiting() || self.ga.waiting() || self.interrupts.waiting()
+        // One branch, on the way of every command.
+        self.events.waiting() | self.pprs.waiting() | self.ga.waiting() | self.interrupts.waiting()
     }
 
     /// Writes or drops the oldest entry of a log, or sends an interrupt: entries first, so that they are in memory

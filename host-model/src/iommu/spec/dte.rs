@@ -138,7 +138,6 @@ pub enum DteRevision {
 
 impl InterruptDte {
     /// `None` if IV is 0: interrupts are forwarded.
-    #[inline]
     pub fn parse(raw: &RawDte, revision: DteRevision) -> Result<Option<Self>, DteError> {
         let dte = DteInterrupts::from_bits(raw[2]);
         if !dte.valid() {
@@ -166,7 +165,6 @@ impl InterruptDte {
 }
 
 impl DteInterrupts {
-    #[inline]
     fn control(self) -> Result<IntCtl, DteError> {
         match (self.int_ctl(), self.table_length()) {
             (0, _) => Ok(IntCtl::Abort),

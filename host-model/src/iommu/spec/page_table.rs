@@ -55,32 +55,44 @@ pub struct Pte {
 const SIZE_IN_ADDRESS: u8 = 7;
 
 /// What a request may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[bitfield(u8)]
+#[derive(PartialEq, Eq, Hash)]
 pub struct Permissions {
     /// IR.
     pub read: bool,
     /// IW.
     pub write: bool,
+    #[bits(6)]
+    __: u8,
 }
 
 impl Permissions {
     /// Everything.
-    pub const ALL: Self = Self {
-        read: true,
-        write: true,
-    };
+    pub const ALL: Self = Self::new().with_read(true).with_write(true);
 
     /// What both allow.
+    #[inline]
     pub const fn and(self, other: Self) -> Self {
-        Self {
-            read: self.read & other.read,
-            write: self.write & other.write,
-        }
+        Self::from_bits(self.into_bits() & other.into_bits())
     }
 
     /// Is all of `wanted` allowed?
+    #[inline]
     pub const fn allow(self, wanted: Self) -> bool {
-        (self.read | !wanted.read) & (self.write | !wanted.write)
+        wanted.into_bits() & !self.into_bits() == 0
+    }
+}
+
+impl PageAttributes {
+    /// With no more than these permissions.
+    #[inline]
+    pub const fn and(self, permissions: Permissions) -> Self {
+        const ALL: u16 = PageAttributes::new()
+            .with_permissions(Permissions::ALL)
+            .into_bits();
+        // The permissions, in their place.
+        let allowed = permissions.into_bits() as u16 * (ALL / Permissions::ALL.into_bits() as u16);
+        Self::from_bits(self.into_bits() & (!ALL | allowed))
     }
 }
 
@@ -105,21 +117,33 @@ pub enum Entry {
 pub struct Page {
     /// Physical address; the bits below the page's size are 0.
     pub address: u64,
-    /// log2 of the size in bytes, [`PAGE_SHIFT`] to [`MAX_PAGE_SHIFT`].
-    pub shift: u8,
     /// Of this entry alone.
+    pub attributes: PageAttributes,
+}
+
+/// What a page is beside its address.
+#[bitfield(u16)]
+#[derive(PartialEq, Eq, Hash)]
+pub struct PageAttributes {
+    /// log2 of the size in bytes, [`PAGE_SHIFT`] to [`MAX_PAGE_SHIFT`].
+    #[bits(6)]
+    pub shift: u8,
+    /// IR and IW.
+    #[bits(2)]
     pub permissions: Permissions,
     /// U.
     pub untranslated_only: bool,
     /// FC.
     pub force_coherent: bool,
+    #[bits(6)]
+    __: u8,
 }
 
 impl Page {
     /// Where an address that lies in the page is.
     #[inline]
     pub const fn physical(&self, address: u64) -> u64 {
-        self.address | address & ((1 << self.shift) - 1)
+        self.address | address & ((1 << self.attributes.shift()) - 1)
     }
 }
 
@@ -157,10 +181,7 @@ impl Pte {
         if !self.present() {
             return Err(PteError::NotPresent);
         }
-        let permissions = Permissions {
-            read: self.read(),
-            write: self.write(),
-        };
+        let permissions = Permissions::new().with_read(self.read()).with_write(self.write());
         let address = self.address() << PAGE_SHIFT;
         let shift = match self.next_level() {
             0 => level_shift(level),
@@ -195,10 +216,11 @@ impl Pte {
         }
         Ok(Entry::Page(Page {
             address: address & !((1 << shift) - 1),
-            shift,
-            permissions,
-            untranslated_only: self.untranslated_only(),
-            force_coherent: self.force_coherent(),
+            attributes: PageAttributes::new()
+                .with_shift(shift)
+                .with_permissions(permissions)
+                .with_untranslated_only(self.untranslated_only())
+                .with_force_coherent(self.force_coherent()),
         }))
     }
 }
@@ -230,7 +252,7 @@ mod tests {
 
     fn shift(level: u8, raw: u64) -> Result<u8, PteError> {
         parse(level, raw).map(|entry| match entry {
-            Entry::Page(page) => page.shift,
+            Entry::Page(page) => page.attributes.shift(),
             Entry::Table { .. } => panic!("no page: {entry:?}"),
         })
     }
@@ -243,25 +265,17 @@ mod tests {
             other => panic!("no page: {other:?}"),
         };
         let full = page(0x7000_0001_2345_6001);
-        let expected = Page {
-            address: 0x1_2345_6000,
-            shift: 12,
-            permissions: Permissions::ALL,
-            untranslated_only: false,
-            force_coherent: true,
-        };
-        assert_eq!(full, expected);
-        let read_only = page(1 << 61 | 1 << 59 | 0x1001);
-        assert_eq!(
-            (read_only.permissions.read, read_only.permissions.write),
-            (true, false)
-        );
-        assert!(read_only.untranslated_only && !read_only.force_coherent);
-        let write_only = page(1 << 62 | 0x1001);
-        assert_eq!(
-            (write_only.permissions.read, write_only.permissions.write),
-            (false, true)
-        );
+        let attributes = PageAttributes::new()
+            .with_shift(12)
+            .with_permissions(Permissions::ALL)
+            .with_force_coherent(true);
+        let address = 0x1_2345_6000;
+        assert_eq!(full, Page { address, attributes });
+        let read_only = page(1 << 61 | 1 << 59 | 0x1001).attributes;
+        assert_eq!(read_only.permissions(), Permissions::new().with_read(true));
+        assert!(read_only.untranslated_only() && !read_only.force_coherent());
+        let write_only = page(1 << 62 | 0x1001).attributes;
+        assert_eq!(write_only.permissions(), Permissions::new().with_write(true));
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use bitfield_struct::bitfield;
 
-use super::super::cache::{Cache, CacheShape, Guard, Inserted, KEY, Words};
+use super::super::cache::{Cache, CacheShape, Guard, Inserted, KEY, KnownHits, Place, Words};
 use super::super::spec::command::PageRange;
-use super::super::spec::page_table::{PAGE_SHIFT, Page, Permissions};
+use super::super::spec::page_table::{PAGE_SHIFT, Page, PageAttributes};
 use super::super::sync::AtomicU64;
 
 /// Translations by domain and 4 KiB of address. A larger page has an entry for each 4 KiB of it that was used, and
@@ -14,20 +14,22 @@ use super::super::sync::AtomicU64;
 /// nothing.
 #[derive(Debug)]
 pub(in super::super) struct Iotlb {
-    cache: Cache<WORDS>,
+    cache: Cache<WORDS, KnownHits>,
+    /// log2 of the sets.
+    sets: u32,
     /// Invalidations so far.
     invalidations: AtomicU64,
-    /// Whether a fill ever began: otherwise there is nothing to invalidate.
-    used: AtomicU64,
+    /// log2 of the largest page that may ever have been cached; 0 before the first fill.
+    largest: AtomicU64,
 }
 
 /// Invalidations when a lookup began.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Began(u64);
 
 /// What must not have changed since a walk began for its page to be cached; `None` if it has already.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct FillGuard(Option<Guard>);
+pub(in super::super) struct FillGuard(Option<(Guard, Began)>);
 
 const WORDS: usize = 2;
 
@@ -45,14 +47,8 @@ struct Tag {
 /// Second word.
 #[bitfield(u64)]
 struct Mapping {
-    #[bits(6)]
-    shift: u8,
-    read: bool,
-    write: bool,
-    untranslated_only: bool,
-    force_coherent: bool,
-    #[bits(2)]
-    __: u8,
+    #[bits(12)]
+    attributes: u16,
     /// Physical address bits 51:12 of the page.
     #[bits(40)]
     frame: u64,
@@ -65,9 +61,14 @@ struct Mapping {
 impl Tag {
     #[inline]
     fn of(domain: u16, address: u64) -> Self {
-        Self::new()
-            .with_domain_low(domain & 0xfff)
-            .with_page(address >> PAGE_SHIFT)
+        const DOMAIN: u64 = Tag::new().with_domain_low(0xfff).into_bits();
+        Self::from_bits(address & !DOMAIN | u64::from(domain) & DOMAIN)
+    }
+
+    /// Not 0.
+    #[inline]
+    fn known(self) -> Option<u64> {
+        (self.into_bits() != u64::MAX).then_some(!self.into_bits())
     }
 
     /// Spreads addresses that differ by large powers of two, and domains with the same addresses.
@@ -81,11 +82,7 @@ impl Tag {
 impl Mapping {
     fn of(domain: u16, page: &Page) -> Self {
         Self::new()
-            .with_shift(page.shift)
-            .with_read(page.permissions.read)
-            .with_write(page.permissions.write)
-            .with_untranslated_only(page.untranslated_only)
-            .with_force_coherent(page.force_coherent)
+            .with_attributes(page.attributes.into_bits())
             .with_frame(page.address >> PAGE_SHIFT)
             .with_domain_high((domain >> 12) as u8)
     }
@@ -94,53 +91,63 @@ impl Mapping {
     fn page(self) -> Page {
         Page {
             address: self.frame() << PAGE_SHIFT,
-            shift: self.shift(),
-            permissions: Permissions {
-                read: self.read(),
-                write: self.write(),
-            },
-            untranslated_only: self.untranslated_only(),
-            force_coherent: self.force_coherent(),
+            attributes: PageAttributes::from_bits(self.attributes()),
         }
     }
 }
 
+#[inline]
 fn tag(words: &Words<WORDS>) -> Tag {
     Tag::from_bits(words[0].load(Relaxed))
 }
 
+#[inline]
 fn mapping(words: &Words<WORDS>) -> Mapping {
     Mapping::from_bits(words[1].load(Relaxed))
 }
 
-fn is_of(words: &Words<WORDS>, wanted: Tag, domain: u16) -> bool {
-    tag(words) == wanted && u16::from(mapping(words).domain_high()) == domain >> 12
+/// The page, if the entry is of that domain and address.
+#[inline]
+fn page_of(words: &Words<WORDS>, wanted: Tag, domain: u16) -> Option<Page> {
+    let mapping = mapping(words);
+    let is_of = tag(words) == wanted && u16::from(mapping.domain_high()) == domain >> 12;
+    is_of.then(|| mapping.page())
 }
 
 impl Iotlb {
     pub(in super::super) fn new(shape: CacheShape) -> Self {
         Self {
-            cache: Cache::new(shape, ()),
+            cache: Cache::new(shape, KnownHits::new(shape.entries())),
+            sets: shape.sets().max(1).ilog2(),
             invalidations: AtomicU64::new(0),
-            used: AtomicU64::new(0),
+            largest: AtomicU64::new(0),
         }
     }
 
-    /// The page of that address, if `wanted` makes something of it.
-    #[inline]
-    pub(in super::super) fn find<R>(
-        &self,
-        domain: u16,
-        address: u64,
-        wanted: impl Fn(&Page) -> Option<R>,
-    ) -> Option<R> {
+    /// The page of that address, if it was found before and nothing has happened to it.
+    #[inline(always)]
+    pub(in super::super) fn recall(&self, domain: u16, address: u64) -> Option<Page> {
         let tag = Tag::of(domain, address);
-        let found = self.cache.find(tag.key(domain), |words| {
-            is_of(words, tag, domain)
-                .then(|| wanted(&mapping(words).page()))
-                .flatten()
-        });
-        found.map(|(_, wanted)| wanted)
+        let mapping = Mapping::from_bits(self.cache.recall_as(tag.key(domain), tag.known()?)?);
+        (u16::from(mapping.domain_high()) == domain >> 12).then(|| mapping.page())
+    }
+
+    /// The page of that address.
+    pub(in super::super) fn find(&self, domain: u16, address: u64) -> Option<Page> {
+        let tag = Tag::of(domain, address);
+        let found = self
+            .cache
+            .find(tag.key(domain), |words| page_of(words, tag, domain));
+        found.map(|(place, page)| {
+            self.remember(place, tag, Mapping::of(domain, &page));
+            page
+        })
+    }
+
+    fn remember(&self, place: Place, tag: Tag, mapping: Mapping) {
+        if let Some(known) = tag.known() {
+            self.cache.remember_as(place, known, mapping.into_bits());
+        }
     }
 
     /// To be called before the first memory read of a lookup, once that has been entered as in flight.
@@ -151,10 +158,10 @@ impl Iotlb {
     /// To be called before a walk's first page table entry is read: the domain is known only now, and what says so
     /// may have been read before an invalidation.
     pub(in super::super) fn guard(&self, domain: u16, address: u64, began: Began) -> FillGuard {
-        self.used.store(1, SeqCst);
+        self.largest.fetch_max(PAGE_SHIFT.into(), SeqCst);
         let guard = self.cache.guard(Tag::of(domain, address).key(domain));
-        // After the guard: an invalidation counts itself before it moves guards.
-        FillGuard((self.invalidations.load(SeqCst) == began.0).then_some(guard))
+        // Last: an invalidation counts itself before it looks at `largest` and moves guards.
+        FillGuard((self.begin() == began).then_some((guard, began)))
     }
 
     /// The guard of a fill that takes no notice of invalidations.
@@ -169,34 +176,63 @@ impl Iotlb {
         page: &Page,
         FillGuard(guard): FillGuard,
     ) -> Inserted {
-        let Some(guard) = guard else {
+        let Some((guard, began)) = guard else {
             return Inserted::Refused;
         };
+        let shift = page.attributes.shift();
+        if shift > PAGE_SHIFT {
+            // An invalidation that found only small pages moved no guards but those of its own addresses.
+            self.largest.fetch_max(shift.into(), SeqCst);
+            if self.begin() != began {
+                return Inserted::Refused;
+            }
+        }
         let tag = Tag::of(domain, address);
-        let words = [tag.into_bits(), Mapping::of(domain, page).into_bits()];
-        let same = |words: &Words<WORDS>| is_of(words, tag, domain);
-        self.cache
-            .insert(tag.key(domain), words, guard, same, |_, _| true)
+        let mapping = Mapping::of(domain, page);
+        let words = [tag.into_bits(), mapping.into_bits()];
+        let same = |words: &Words<WORDS>| page_of(words, tag, domain).is_some();
+        let inserted = self
+            .cache
+            .insert(tag.key(domain), words, guard, same, |_, _| true);
+        if let Inserted::Filled { place, .. } = inserted {
+            self.remember(place, tag, mapping);
+        }
+        inserted
     }
 
     /// Drops every translation of the domain that maps any of these addresses.
     pub(in super::super) fn invalidate(&self, domain: u16, addresses: PageRange) {
-        self.drop_where(|words| {
-            let mapping = mapping(words);
-            let of = tag(words).domain_low() | u16::from(mapping.domain_high()) << 12;
-            let page = PageRange::new(tag(words).page() << PAGE_SHIFT, mapping.shift().into());
-            of == domain && page.overlaps(addresses)
-        });
+        let pages = addresses.log2() - u32::from(PAGE_SHIFT);
+        match self.count_invalidation() {
+            0 => {}
+            largest if largest == u64::from(PAGE_SHIFT) && pages <= self.sets => {
+                for page in 0..1 << pages {
+                    let tag = Tag::of(domain, addresses.start() + (page << PAGE_SHIFT));
+                    let is_of = |words: &Words<WORDS>| page_of(words, tag, domain).is_some();
+                    self.cache.drop_key_where(tag.key(domain), is_of);
+                }
+            }
+            _ => {
+                self.cache.drop_where(|_, words| {
+                    let (tag, mapping) = (tag(words), mapping(words));
+                    let of = tag.domain_low() | u16::from(mapping.domain_high()) << 12;
+                    let shift = mapping.page().attributes.shift();
+                    let page = PageRange::new(tag.page() << PAGE_SHIFT, shift.into());
+                    of == domain && page.overlaps(addresses)
+                });
+            }
+        }
     }
 
     pub(in super::super) fn invalidate_all(&self) {
-        self.drop_where(|_| true);
+        if self.count_invalidation() != 0 {
+            self.cache.drop_where(|_, _| true);
+        }
     }
 
-    fn drop_where(&self, which: impl Fn(&Words<WORDS>) -> bool) {
+    /// `largest`, which a fill that has not seen the count has set.
+    fn count_invalidation(&self) -> u64 {
         self.invalidations.fetch_add(1, SeqCst);
-        if self.used.load(SeqCst) != 0 {
-            self.cache.drop_where(|_, words| which(words));
-        }
+        self.largest.load(SeqCst)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release, SeqCst};
 
 use sim_bridge::RequesterId;
 use vm_memory::GuestMemory;
@@ -15,10 +15,11 @@ use super::super::remap::TableEntry;
 use super::super::spec::command::PageRange;
 use super::super::spec::dte::{MemoryDteRules, RawDte};
 use super::super::spec::event::HardwareError;
-use super::super::spec::registers::{ExclusionBase, ExclusionLimit};
+use super::super::spec::registers::{Control, ExclusionBase, ExclusionLimit};
 use super::super::sync::fence;
-use super::super::tables::lookup_dte;
+use super::super::tables::Dte;
 use super::iotlb::{Began, FillGuard, Iotlb};
+use super::known_domains::KnownDomains;
 use super::page_walk::{PageWalk, WalkStep};
 use super::request::{AddressType, MemoryRequest, Translation, TranslationOutcome, TranslationResponse};
 use super::verdict::{Domain, DteVerdict, Exclusion, MemoryJudge, Refusal};
@@ -28,6 +29,9 @@ use super::verdict::{Domain, DteVerdict, Exclusion, MemoryJudge, Refusal};
 pub(in super::super) struct Translations {
     pub(in super::super) iotlb: Iotlb,
     rules: MemoryDteRules,
+    domains: KnownDomains,
+    /// 1 if IommuEn is set and no address is excluded.
+    translates_all: AtomicU64,
     /// Copies of the registers.
     exclusion_base: AtomicU64,
     exclusion_limit: AtomicU64,
@@ -38,24 +42,28 @@ impl Translations {
         Self {
             iotlb: Iotlb::new(config.iotlb),
             rules: MemoryDteRules::new(&config.features),
+            domains: KnownDomains::new(),
+            translates_all: AtomicU64::new(0),
             exclusion_base: AtomicU64::new(0),
             exclusion_limit: AtomicU64::new(0),
         }
     }
 
-    pub(in super::super) fn set_exclusion(&self, base: u64, limit: u64) {
-        self.exclusion_limit.store(limit, Release);
-        self.exclusion_base.store(base, Release);
-    }
-
-    #[inline]
-    fn exclusion_base(&self) -> ExclusionBase {
-        ExclusionBase::from_bits(self.exclusion_base.load(Acquire))
+    /// Whether requests begin or cease to be translated, and so nothing is known any more.
+    pub(in super::super) fn set_registers(
+        &self,
+        control: Control,
+        (base, limit): (ExclusionBase, ExclusionLimit),
+    ) -> bool {
+        self.exclusion_limit.store(limit.into_bits(), Release);
+        self.exclusion_base.store(base.into_bits(), Release);
+        let all = control.iommu_en() && !base.enable();
+        self.translates_all.swap(all.into(), AcqRel) != u64::from(all)
     }
 
     fn exclusion(&self) -> Exclusion {
         Exclusion {
-            base: self.exclusion_base(),
+            base: ExclusionBase::from_bits(self.exclusion_base.load(Acquire)),
             limit: ExclusionLimit::from_bits(self.exclusion_limit.load(Acquire)),
         }
     }
@@ -81,6 +89,8 @@ impl ReportedFaults {
 #[derive(Debug, Clone, Copy)]
 struct Walk {
     request: MemoryRequest,
+    /// Captured before everything else: what the DTE says is known only while it does not move.
+    stamp: u64,
     /// As of the request.
     exclusion: Exclusion,
     /// Captured before anything was looked up: what the walk caches may depend on all that it saw.
@@ -142,7 +152,7 @@ impl<M: GuestMemory> Iommu<M> {
     /// A memory request. What the caches hold is answered at once, as of some moment during the call.
     #[inline]
     pub fn translate(&self, request: &MemoryRequest) -> TranslationResponse<'_> {
-        match self.iotlb_hit(request) {
+        match self.known_translation(request) {
             Some(translation) => TranslationResponse::Answer(TranslationOutcome::Translated(translation)),
             None => self.walk_tables(request),
         }
@@ -157,8 +167,8 @@ impl<M: GuestMemory> Iommu<M> {
                 address,
                 raw: Ok(raw),
             } => {
-                self.cache_dte(walk.request.requester, walk.dte_guard, address, raw);
-                self.by_dte(walk, &raw, guard)
+                let dte = self.cache_dte(walk.request.requester, walk.dte_guard, address, raw);
+                self.by_dte(walk, &dte, guard)
             }
             TableRead::Dte {
                 address,
@@ -215,33 +225,41 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     /// An untranslated request that the caches allow, without a lock or a shared write.
-    #[inline]
-    fn iotlb_hit(&self, request: &MemoryRequest) -> Option<Translation> {
-        let plain = request.kind == AddressType::Untranslated
-            && request.pasid.is_none()
-            && request.address >> 20 != 0xfee;
-        let Translations { iotlb, rules, .. } = &self.translations;
-        if !plain || !self.control().iommu_en() || self.translations.exclusion_base().enable() {
+    #[inline(always)]
+    fn known_translation(&self, request: &MemoryRequest) -> Option<Translation> {
+        let MemoryRequest {
+            requester,
+            address,
+            access,
+            kind,
+            pasid,
+        } = *request;
+        if kind != AddressType::Untranslated || pasid.is_some() {
             return None;
         }
-        let (place, domain) = self.dte_cache.find(request.requester.0.into(), |words| {
-            Domain::of_legal(&lookup_dte(words).raw, rules)
-        })?;
-        let judge = self.memory_judge(request, Exclusion::default());
-        let translation = iotlb.find(domain.id, request.address, |page| judge.hit(&domain, page))?;
-        // The DTE is what it was, so there was a moment when both were cached.
-        self.dte_cache.is_at(place).then(|| {
-            self.counters.count_translation_hit();
-            translation
-        })
+        let stamps = self.dte_cache.listener();
+        let stamp = stamps.of(requester);
+        let Translations { iotlb, domains, .. } = &self.translations;
+        let domain = domains.recall(requester, stamp)?;
+        let page = iotlb.recall(domain.id(), address)?;
+        let attributes = page.attributes.and(domain.permissions());
+        // With the stamp of before, there was a moment when the DTE and the translation were both cached.
+        if !attributes.permissions().allow(access.needs()) || stamps.of(requester) != stamp {
+            return None;
+        }
+        self.counters.count_translation_hit();
+        let address = page.physical(address);
+        Some(Translation { address, attributes })
     }
 
     fn walk_tables(&self, request: &MemoryRequest) -> TranslationResponse<'_> {
         let device = request.requester;
         // First of all: an invalidation that is not seen below waits for this walk.
         let guard = self.in_flight.begin(device, LookupKind::Memory);
+        let stamp = self.dte_cache.listener().of(device);
         let walk = Walk {
             request: *request,
+            stamp,
             exclusion: self.translations.exclusion(),
             dte_guard: self.dte_cache.guard(device.0.into()),
             began: self.translations.iotlb.begin(),
@@ -253,7 +271,7 @@ impl<M: GuestMemory> Iommu<M> {
             Err(refusal) => return self.refuse(request, refusal),
         }
         if let Some(dte) = self.cached_dte(device) {
-            return self.by_dte(walk, &dte.lookup.raw, guard);
+            return self.by_dte(walk, &dte, guard);
         }
         let Some(address) = self.dte_address(device) else {
             return self.refuse(request, judge.out_of_range_device());
@@ -265,15 +283,22 @@ impl<M: GuestMemory> Iommu<M> {
         TranslationResponse::Fill(TranslationToken { walk, read, guard })
     }
 
-    fn by_dte<'a>(&'a self, walk: Walk, dte: &RawDte, guard: InFlightGuard<'a>) -> TranslationResponse<'a> {
+    fn by_dte<'a>(&'a self, walk: Walk, dte: &Dte, guard: InFlightGuard<'a>) -> TranslationResponse<'a> {
         let judge = self.memory_judge(&walk.request, walk.exclusion);
-        let domain = match judge.dte(dte) {
+        let domain = match judge.dte(&dte.lookup.raw) {
             Ok(DteVerdict::Answer(outcome)) => return TranslationResponse::Answer(outcome),
             Ok(DteVerdict::Translate(domain)) => domain,
             Err(refusal) => return self.refuse(&walk.request, refusal),
         };
+        let device = walk.request.requester;
+        if dte.is_cached && !walk.exclusion.base.enable() {
+            self.translations.domains.remember(device, walk.stamp, &domain);
+        }
         let (iotlb, address) = (&self.translations.iotlb, walk.request.address);
-        if let Some(hit) = iotlb.find(domain.id, address, |page| judge.hit(&domain, page)) {
+        let hit = iotlb
+            .find(domain.id, address)
+            .and_then(|page| judge.hit(&domain, &page));
+        if let Some(hit) = hit {
             self.counters.count(CacheKind::Iotlb, CacheEvent::Hit);
             return translated(hit);
         }

@@ -6,6 +6,7 @@
 //! cached, so PDE of that command means nothing here; and only host translations are, so one with GN drops nothing.
 
 mod iotlb;
+mod known_domains;
 mod lookup;
 mod page_walk;
 mod request;

@@ -84,10 +84,10 @@ impl PageWalk {
                     .descend(address, level)
                     .map(WalkStep::Entry)
             }
-            Entry::Page(page) => Ok(WalkStep::Page(Page {
-                permissions: self.permissions.and(page.permissions),
-                ..page
-            })),
+            Entry::Page(Page { address, attributes }) => {
+                let attributes = attributes.and(self.permissions);
+                Ok(WalkStep::Page(Page { address, attributes }))
+            }
         }
     }
 
@@ -114,10 +114,6 @@ mod tests {
     const ROOT: u64 = 0x10_0000;
     const READ: u64 = 1 << 61;
     const WRITE: u64 = 1 << 62;
-    const NONE: Permissions = Permissions {
-        read: false,
-        write: false,
-    };
 
     fn table(level: u64, permissions: u64) -> u64 {
         level << 9 | permissions | 0x20_0001
@@ -149,23 +145,9 @@ mod tests {
     fn permissions_are_what_every_level_allows() {
         for (directory, leaf, expected) in [
             (READ | WRITE, READ | WRITE, Permissions::ALL),
-            (
-                READ,
-                READ | WRITE,
-                Permissions {
-                    read: true,
-                    write: false,
-                },
-            ),
-            (
-                READ | WRITE,
-                WRITE,
-                Permissions {
-                    read: false,
-                    write: true,
-                },
-            ),
-            (READ, WRITE, NONE),
+            (READ, READ | WRITE, Permissions::new().with_read(true)),
+            (READ | WRITE, WRITE, Permissions::new().with_write(true)),
+            (READ, WRITE, Permissions::new()),
         ] {
             let walk = PageWalk::start(0, ROOT, 2).unwrap();
             let walk = step(walk, table(1, directory));
@@ -173,7 +155,7 @@ mod tests {
             let Ok(WalkStep::Page(page)) = walk.next(leaf | 0x1001) else {
                 panic!("no page");
             };
-            assert_eq!(page.permissions, expected);
+            assert_eq!(page.attributes.permissions(), expected);
         }
     }
 

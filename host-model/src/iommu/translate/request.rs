@@ -4,7 +4,7 @@ use sim_bridge::RequesterId;
 
 use super::super::spec::dte::DteError;
 use super::super::spec::event::Event;
-use super::super::spec::page_table::Permissions;
+use super::super::spec::page_table::{PageAttributes, Permissions};
 use super::lookup::TranslationToken;
 use super::page_walk::WalkError;
 
@@ -25,28 +25,21 @@ pub struct MemoryRequest {
 
 /// What a memory request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Access {
     /// Memory Read.
-    Read,
+    Read = Permissions::new().with_read(true).into_bits(),
     /// Memory Write.
-    Write,
+    Write = Permissions::new().with_write(true).into_bits(),
     /// FetchAdd, Swap and CAS.
-    Atomic,
+    Atomic = Permissions::ALL.into_bits(),
 }
 
 impl Access {
-    pub(super) const fn needs(self) -> Permissions {
-        match self {
-            Self::Read => Permissions {
-                read: true,
-                write: false,
-            },
-            Self::Write => Permissions {
-                read: false,
-                write: true,
-            },
-            Self::Atomic => Permissions::ALL,
-        }
+    /// The permissions that it must have.
+    #[inline]
+    pub const fn needs(self) -> Permissions {
+        Permissions::from_bits(self as u8)
     }
 }
 
@@ -95,14 +88,9 @@ pub enum TranslationOutcome {
 pub struct Translation {
     /// Physical address of the request's first byte.
     pub address: u64,
-    /// log2 of the bytes around it, aligned to themselves, that are translated likewise.
-    pub shift: u8,
-    /// What the device table entry and the page tables allow.
-    pub permissions: Permissions,
-    /// U: the device must not cache it.
-    pub untranslated_only: bool,
-    /// FC: the access must be coherent.
-    pub force_coherent: bool,
+    /// Size of what is translated likewise, aligned to itself; what the device table entry and the page tables
+    /// allow; U and FC.
+    pub attributes: PageAttributes,
 }
 
 /// Why a memory request goes nowhere.

@@ -5,7 +5,7 @@ use super::super::spec::dte::{
     DteError, HostTranslation, MemoryDte, MemoryDteRules, PageTables, RawDte, Suppress,
 };
 use super::super::spec::event::{Event, EventFlags, HardwareError, InvalidRequest};
-use super::super::spec::page_table::{PAGE_SHIFT, Page, Permissions, PteError};
+use super::super::spec::page_table::{PAGE_SHIFT, Page, PageAttributes, Permissions, PteError};
 use super::super::spec::registers::{ExclusionBase, ExclusionLimit};
 use super::page_walk::{PageWalk, WalkError, WalkStep};
 use super::request::{Access, AddressType, MemoryRequest, Translation, TranslationError, TranslationOutcome};
@@ -32,29 +32,8 @@ pub(in super::super) enum DteVerdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Domain {
     pub(in super::super) id: u16,
-    tables: PageTables,
+    pub(super) tables: PageTables,
     suppress: Suppress,
-}
-
-impl Domain {
-    #[inline]
-    fn of(dte: &MemoryDte, tables: PageTables) -> Self {
-        Self {
-            id: dte.domain,
-            tables,
-            suppress: dte.suppress,
-        }
-    }
-
-    /// Of a DTE that translates untranslated requests by page tables, the exclusion range and permissions aside.
-    #[inline]
-    pub(in super::super) fn of_legal(raw: &RawDte, rules: &MemoryDteRules) -> Option<Self> {
-        let dte = MemoryDte::parse(raw, rules).ok()??;
-        match dte.host {
-            Ok(HostTranslation::Table(tables)) => Some(Self::of(&dte, tables)),
-            _ => None,
-        }
-    }
 }
 
 /// Addresses that are not translated.
@@ -146,7 +125,11 @@ impl MemoryJudge<'_> {
             }
             HostTranslation::Table(tables) => {
                 self.allowed_by_dte(tables.permissions, &dte)?;
-                Ok(DteVerdict::Translate(Domain::of(&dte, tables)))
+                Ok(DteVerdict::Translate(Domain {
+                    id: dte.domain,
+                    tables,
+                    suppress: dte.suppress,
+                }))
             }
         }
     }
@@ -167,7 +150,7 @@ impl MemoryJudge<'_> {
         let step = walk.next(raw).map_err(|error| self.not_mapped(domain, error))?;
         let permissions = match &step {
             WalkStep::Entry(walk) => walk.permissions(),
-            WalkStep::Page(page) => page.permissions,
+            WalkStep::Page(page) => page.attributes.permissions(),
         };
         if self.allows(permissions) {
             return Ok(step);
@@ -182,22 +165,18 @@ impl MemoryJudge<'_> {
     }
 
     /// What a page makes of the request's address.
-    #[inline]
     pub(in super::super) fn translation(&self, domain: &Domain, page: &Page) -> Translation {
         Translation {
             address: page.physical(self.request.address),
-            shift: page.shift,
-            permissions: page.permissions.and(domain.tables.permissions),
-            untranslated_only: page.untranslated_only,
-            force_coherent: page.force_coherent,
+            attributes: page.attributes.and(domain.tables.permissions),
         }
     }
 
     /// `None` if a cached page does not allow the request: the tables may by now.
-    #[inline]
     pub(in super::super) fn hit(&self, domain: &Domain, page: &Page) -> Option<Translation> {
         let translation = self.translation(domain, page);
-        self.allows(translation.permissions).then_some(translation)
+        self.allows(translation.attributes.permissions())
+            .then_some(translation)
     }
 
     /// A requester ID beyond the device table.
@@ -256,10 +235,9 @@ impl MemoryJudge<'_> {
         DteVerdict::Answer(match self.request.kind {
             AddressType::TranslationRequest => TranslationOutcome::Translated(Translation {
                 address: self.request.address,
-                shift: PAGE_SHIFT,
-                permissions,
-                untranslated_only: false,
-                force_coherent: false,
+                attributes: PageAttributes::new()
+                    .with_shift(PAGE_SHIFT)
+                    .with_permissions(permissions),
             }),
             AddressType::Untranslated | AddressType::Translated => TranslationOutcome::Forwarded,
         })
@@ -362,7 +340,7 @@ impl MemoryJudge<'_> {
 
     /// RW, which says nothing of a translation request.
     fn is_write(&self) -> bool {
-        self.request.kind != AddressType::TranslationRequest && self.request.access.needs().write
+        self.request.kind != AddressType::TranslationRequest && self.request.access.needs().write()
     }
 }
 

@@ -166,6 +166,11 @@ impl Command {
         const fn device(raw: RawCommand) -> RequesterId {
             RequesterId(DeviceWord::from_bits(raw[0]).device())
         }
+        // Most commands by far.
+        if DeviceWord::from_bits(raw[0]).opcode() == opcode::INVALIDATE_INTERRUPT_TABLE {
+            layout::INVALIDATE_INTERRUPT_TABLE.check(raw)?;
+            return Ok(Self::InvalidateInterruptTable(device(raw)));
+        }
         let efr = features.efr();
         match DeviceWord::from_bits(raw[0]).opcode() {
             opcode::COMPLETION_WAIT => {
@@ -204,10 +209,6 @@ impl Command {
                     max_pending: word.max_pending(),
                     guest: PageFlags::from_bits(raw[1]).guest(),
                 })
-            }
-            opcode::INVALIDATE_INTERRUPT_TABLE => {
-                layout::INVALIDATE_INTERRUPT_TABLE.check(raw)?;
-                Ok(Self::InvalidateInterruptTable(device(raw)))
             }
             opcode::PREFETCH_IOMMU_PAGES => {
                 layout::PREFETCH_IOMMU_PAGES.check_with(raw, efr.pref_sup())?;

@@ -200,10 +200,7 @@ impl MemoryDte {
 
 impl DteTranslation {
     const fn host(self, rules: &MemoryDteRules) -> Result<HostTranslation, DteError> {
-        let permissions = Permissions {
-            read: self.read(),
-            write: self.write(),
-        };
+        let permissions = Permissions::new().with_read(self.read()).with_write(self.write());
         let highest = rules.highest_level;
         if !self.translation_valid() {
             return Ok(HostTranslation::Invalid);
@@ -246,15 +243,11 @@ mod tests {
     /// without a domain.
     #[test]
     fn dtes_of_linux_pass_everything_or_nothing() {
-        let nothing = Permissions {
-            read: false,
-            write: false,
-        };
         assert_eq!(
             host(0x6000_0000_0000_0003),
             Ok(HostTranslation::Untranslated(Permissions::ALL))
         );
-        assert_eq!(host(3), Ok(HostTranslation::Untranslated(nothing)));
+        assert_eq!(host(3), Ok(HostTranslation::Untranslated(Permissions::new())));
     }
 
     /// Linux set_dte_entry: root | mode << 9 | IR | IW | V | TV.

@@ -190,6 +190,7 @@ fn a_cached_answer_is_the_same_as_the_first() {
             let (rig, answer) = case.ask();
             for _ in 0..2 {
                 assert_eq!(rig.ask(&answer.request).outcome, answer.outcome);
+                assert_eq!(rig.outcome(&answer.request), answer.outcome);
             }
         }
     }

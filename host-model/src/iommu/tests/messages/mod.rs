@@ -98,10 +98,11 @@ impl Case {
         (rig, answer)
     }
 
-    /// The outcome in short: `forwarded`, `5:31` (destination and vector) or the reason; then the event.
+    /// The outcome in short: `forwarded`, `5:31` (destination and vector) or the reason; then the event. The caches
+    /// must give the same afterwards.
     fn outcome(self) -> Short {
         let (rig, Answer { request, outcome, .. }) = self.ask();
-        let outcome = match outcome {
+        let short = match outcome {
             Outcome::Forwarded { address, data } => {
                 assert_eq!(
                     (address, data),
@@ -119,7 +120,11 @@ impl Case {
                 Err(reason)
             }
         };
-        (outcome, rig.event_lines())
+        let events = rig.event_lines();
+        for _ in 0..2 {
+            assert_eq!(rig.outcome(&request), outcome, "by the caches");
+        }
+        (short, events)
     }
 }
 

@@ -122,7 +122,8 @@ fn devices_of_one_domain_share_translations_but_not_the_dtes_permissions() {
     let TranslationOutcome::Translated(to) = outcome else {
         panic!("not translated: {outcome:?}");
     };
-    assert!(to.permissions.read && !to.permissions.write);
+    let permissions = to.attributes.permissions();
+    assert!(permissions.read() && !permissions.write());
     let denied = rig.translate(&MemoryRequest {
         access: Access::Write,
         ..other(0x1000)

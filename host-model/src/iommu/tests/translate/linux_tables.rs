@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::iommu::spec::page_table::{Permissions, PteError};
+use crate::iommu::spec::page_table::{PageAttributes, Permissions, PteError};
 use crate::iommu::translate::{Translation, WalkError};
 
 /// A mapping of 2^`shift` bytes.
@@ -26,21 +26,17 @@ impl Mapping {
     }
 
     fn expected(&self, request: &MemoryRequest) -> Option<Translation> {
-        let permissions = Permissions {
-            read: self.permissions & 1 != 0,
-            write: self.permissions & 2 != 0,
-        };
         let wanted = match request.access {
-            Access::Read => permissions.read,
-            Access::Write => permissions.write,
-            Access::Atomic => permissions.read && permissions.write,
+            Access::Read => 1,
+            Access::Write => 2,
+            Access::Atomic => 3,
         };
-        wanted.then(|| Translation {
+        (self.permissions & wanted == wanted).then(|| Translation {
             address: self.physical + (request.address - self.iova),
-            shift: self.shift as u8,
-            permissions,
-            untranslated_only: false,
-            force_coherent: true,
+            attributes: PageAttributes::new()
+                .with_shift(self.shift as u8)
+                .with_permissions(Permissions::from_bits(self.permissions as u8))
+                .with_force_coherent(true),
         })
     }
 }

@@ -9,6 +9,7 @@ use crate::iommu::translate::{
 
 mod caching;
 mod device_table_entry;
+mod interleaving;
 mod linux_tables;
 
 mod page_tables;
@@ -181,14 +182,19 @@ impl Case {
         let outcome = match rig.translate(&self.request) {
             TranslationOutcome::Forwarded => Ok("forwarded".to_owned()),
             TranslationOutcome::Translated(to) => {
-                let flag = |set, letter| if set { letter } else { "" };
+                let (flags, shift) = (to.attributes, to.attributes.shift());
                 let flags = [
-                    flag(to.permissions.read, "r"),
-                    flag(to.permissions.write, "w"),
-                    flag(to.untranslated_only, "u"),
-                    flag(to.force_coherent, "c"),
+                    (flags.permissions().read(), "r"),
+                    (flags.permissions().write(), "w"),
+                    (flags.untranslated_only(), "u"),
+                    (flags.force_coherent(), "c"),
                 ];
-                Ok(format!("{:#x} 2^{} {}", to.address, to.shift, flags.concat()))
+                let flags: String = flags
+                    .iter()
+                    .filter(|(set, _)| *set)
+                    .map(|(_, flag)| *flag)
+                    .collect();
+                Ok(format!("{:#x} 2^{shift} {flags}", to.address))
             }
             TranslationOutcome::Refused { reason, event } => {
                 let logged = rig.run();
