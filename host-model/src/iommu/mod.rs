@@ -1,32 +1,79 @@
-//! The interrupt half of an AMD IOMMU.
+//! An AMD IOMMU.
 //!
-//! An interrupt is a memory write to `0xFEEx_xxxx` under a requester ID. The IOMMU finds the requester's *device
-//! table entry* (DTE) in guest memory, there the requester's *interrupt remapping table* (IRT), and in that, by the
-//! low bits of the data, the *entry* (IRTE) that says which CPU and vector the interrupt goes to. Both kinds of
-//! entry are cached by requester ID. Software that changes an entry must say so for every requester ID under which
-//! it may be cached, by a command in a ring in guest memory.
+//! A PCIe device reaches memory and CPUs by memory requests under a *requester ID*. For each, the IOMMU finds the
+//! ID's *device table entry* (DTE) in guest memory. A write to `0xFEEx_xxxx` is an interrupt: the DTE names an
+//! *interrupt remapping table* (IRT), and in that the low bits of the data choose the *entry* (IRTE) that says which
+//! CPU and vector it goes to. Any other request is one to memory: the DTE names page tables and a *domain*. All of
+//! these are cached: DTEs and IRTEs by requester ID, translations by domain. Software that changes an entry must
+//! name everything under which it may be cached, by commands in a ring in guest memory.
 //!
-//! An [`Iommu`] has four ports and no clock:
+//! # Four ports and no clock
 //!
-//! - registers: [`read`](Iommu::read) and [`write`](Iommu::write), with offset and size;
-//! - guest memory, any [`vm_memory::GuestMemory`];
-//! - requests: [`request`](Iommu::request) gives an [`Answer`], or a [`FillToken`] for each table entry that has to
-//!   be read first, and [`complete`](Iommu::complete) takes the token when the read's latency has passed;
-//! - its own work: [`step`](Iommu::step) executes or retires one command or writes one event, and says so.
+//! - **Registers**: [`read`](Iommu::read) and [`write`](Iommu::write), with offset and size.
+//! - **Guest memory**: any [`vm_memory::GuestMemory`].
+//! - **Requests**: [`request`](Iommu::request) takes an interrupt message, [`translate`](Iommu::translate) a memory
+//!   request, [`page_request`](Iommu::page_request) one by PRI. Each gives an answer, or a token for a table entry
+//!   that has been read: [`complete`](Iommu::complete) and [`complete_translation`](Iommu::complete_translation)
+//!   take it when the read's latency has passed.
+//! - **Its own work**: [`step`](Iommu::step) writes a log entry, sends an interrupt, or executes or retires a
+//!   command, and says so.
 //!
-//! Whoever owns the clock decides when steps and completions happen, so an invalidation can overtake a fill or be
-//! overtaken by it. What holds whatever the order:
+//! ```
+//! use std::sync::Arc;
 //!
-//! - An entry that was read before an invalidation is never hit after it. Each requester ID has a *generation*,
-//!   which an invalidation counts up; a walk captures it before it looks at anything, and what it caches is hit only
-//!   while the two are equal.
-//! - An invalidation *executes* at once and *retires* when the requester ID's older lookups are answered; they may
+//! use host_model::iommu::{Config, InterruptRequest, Iommu, Outcome, Response};
+//! use sim_bridge::RequesterId;
+//! use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+//!
+//! let memory: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 8 << 20)])?;
+//! let device = RequesterId::new(0x41, 0, 0);
+//! // DTE: V, TV; IV, 512 entries at 5 MiB, IntCtl 2. Entry 3: APIC 5, vector 0x31.
+//! let dte = [3, 0, 2 << 60 | 0x50_0000 | 9 << 1 | 1, 0u64];
+//! memory.write_obj(dte, GuestAddress(0x10_0000 + 32 * u64::from(device.0)))?;
+//! memory.write_obj(0x31_0501_u32, GuestAddress(0x50_0000 + 4 * 3))?;
+//!
+//! let iommu = Iommu::new(Config::default(), Arc::new(memory));
+//! iommu.write(0x00, 8, 0x10_0000 | 0x1ff); // Device Table Base: 2 MiB.
+//! iommu.write(0x18, 8, 1); // Control: IommuEn.
+//!
+//! let message = InterruptRequest { requester: device, address: 0xfee0_0000, data: 3 };
+//! let mut response = iommu.request(&message);
+//! let outcome = loop {
+//!     response = match response {
+//!         Response::Answer(outcome) => break outcome,
+//!         // The DTE, then the IRTE. Here their latencies are nothing.
+//!         Response::Fill(token) => iommu.complete(token),
+//!     };
+//! };
+//! assert!(matches!(outcome, Outcome::Remapped(to) if (to.destination(), to.vector()) == (5, 0x31)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What holds whatever the order
+//!
+//! Whoever owns the clock decides when steps and completions happen, and several threads may ask at once. So an
+//! invalidation can overtake a fill or be overtaken by it, but:
+//!
+//! - What was read before an invalidation is never hit after it. Each requester ID has a *generation*, which
+//!   INVALIDATE_INTERRUPT_TABLE counts up, in constant time; a walk captures it before it looks at anything, and what
+//!   it caches is hit only while the two are equal. DTEs and translations are dropped where they are, and a fill that
+//!   had begun is not cached.
+//! - An invalidation *executes* at once and *retires* when the older lookups that it concerns are answered; they may
 //!   still use what it invalidated.
 //! - COMPLETION_WAIT stores when everything before it has retired.
 //!
-//! Not yet: memory requests and their commands' effect (INVALIDATE_IOMMU_PAGES only keeps its place in the order),
-//! guest mode (vAPIC) entries (they fault as unsupported), device table segments, the IOMMU's own interrupts (the
-//! status bits are set).
+//! Lookups take no lock. An [`Observer`] sees each entry that a request goes by, and whether it was cached; without
+//! one, a hit in the DTE and the IRT cache is a single comparison.
+//!
+//! # Where the sources leave it open
+//!
+//! The layouts are in [`spec`], with what is legal. [`Policies`] are the questions that public sources answer
+//! differently or not at all, each with a default and who does what; [`Faults`] make it wrong on purpose, for the
+//! tests of what ought to notice; [`CacheShape`] says how large each cache is and how it makes room, or that there is
+//! none. [`Statistics`] and [`RegisterStatistics`] count what happened and what was refused.
+//!
+//! Guest page tables (GCR3), secure nested paging, performance counters and dual logs are not modelled:
+//! [`spec::features::Features`] refuses the bits of all but the first, and requests with a PASID are refused.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -41,6 +41,11 @@ impl Stamps {
         self.stamp(device).load(Acquire)
     }
 
+    /// Whether a stamp can still move, and so something can be known under it.
+    pub(in super::super) fn can_move(stamp: u64) -> bool {
+        stamp < LAST
+    }
+
     #[inline]
     pub(in super::super) fn move_on(&self, device: RequesterId) {
         move_on(self.stamp(device));
@@ -119,7 +124,7 @@ impl<const N: usize> Cache<N, KnownHits> {
     /// Remembers what the entry that is still at this place came to. `stamp` was captured before anything was looked
     /// up. An entry whose uses the replacement wants to know of is not remembered.
     pub(in super::super) fn remember(&self, place: Place, key: u64, stamp: u64, value: u64) {
-        if stamp < LAST {
+        if Stamps::can_move(stamp) {
             self.remember_as(place, stamp | key, value);
         }
     }

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use bitfield_struct::bitfield;
 use sim_bridge::RequesterId;
 
+use super::super::cache::Stamps;
 use super::super::spec::page_table::Permissions;
 use super::super::sync::AtomicU64;
-use super::verdict::Domain;
 
 /// What hits need of a cached DTE, under the stamp of its requester ID: a DTE that goes moves the stamp, and so does
 /// an IOMMU that begins or ceases to translate. Devices that share a place only forget each other.
@@ -34,6 +34,7 @@ pub(super) struct KnownDomain {
     stamp: u64,
 }
 
+/// Stamps leave the bits below this to others.
 const STAMP_SHIFT: u32 = 28;
 
 impl KnownDomains {
@@ -54,10 +55,13 @@ impl KnownDomains {
     }
 
     /// `stamp` was captured before anything was looked up, and the DTE is cached.
-    pub(super) fn remember(&self, device: RequesterId, stamp: u64, domain: &Domain) {
+    pub(super) fn remember(&self, device: RequesterId, stamp: u64, id: u16, permissions: Permissions) {
+        if !Stamps::can_move(stamp) {
+            return;
+        }
         let known = KnownDomain::new()
-            .with_id(domain.id)
-            .with_permissions(domain.tables.permissions)
+            .with_id(id)
+            .with_permissions(permissions)
             .with_bus(bus(device))
             .with_stamp(stamp >> STAMP_SHIFT);
         self.place(device).store(known.into_bits(), Release);
@@ -67,4 +71,49 @@ impl KnownDomains {
 #[inline]
 fn bus(RequesterId(device): RequesterId) -> u8 {
     (device >> 8) as u8
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const DEVICE: RequesterId = RequesterId(0x4100);
+    const STAMP: u64 = 5 << STAMP_SHIFT;
+
+    fn recalled(domains: &KnownDomains, device: RequesterId, stamp: u64) -> Option<(u16, Permissions)> {
+        let known = domains.recall(device, stamp)?;
+        Some((known.id(), known.permissions()))
+    }
+
+    #[test]
+    fn a_domain_is_recalled_under_its_stamp() {
+        let (domains, read) = (KnownDomains::new(), Permissions::new().with_read(true));
+        domains.remember(DEVICE, STAMP, 0xffff, read);
+        assert_eq!(recalled(&domains, DEVICE, STAMP), Some((0xffff, read)));
+        assert_eq!(recalled(&domains, DEVICE, STAMP + (1 << STAMP_SHIFT)), None);
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_device_at_first() {
+        let domains = KnownDomains::new();
+        let first = Stamps::new().of(RequesterId(0));
+        assert_eq!(recalled(&domains, RequesterId(0), first), None);
+    }
+
+    #[test]
+    fn devices_that_share_a_place_are_told_apart() {
+        let (domains, other) = (KnownDomains::new(), RequesterId(0x5100));
+        domains.remember(DEVICE, STAMP, 1, Permissions::ALL);
+        assert_eq!(recalled(&domains, other, STAMP), None);
+        domains.remember(other, STAMP, 2, Permissions::ALL);
+        assert_eq!(recalled(&domains, DEVICE, STAMP), None);
+        assert_eq!(recalled(&domains, other, STAMP), Some((2, Permissions::ALL)));
+    }
+
+    #[test]
+    fn under_the_last_stamp_nothing_is_known() {
+        let domains = KnownDomains::new();
+        domains.remember(DEVICE, 1 << 63, 1, Permissions::ALL);
+        assert_eq!(recalled(&domains, DEVICE, 1 << 63), None);
+    }
 }

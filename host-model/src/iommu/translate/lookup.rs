@@ -292,7 +292,8 @@ impl<M: GuestMemory> Iommu<M> {
         };
         let device = walk.request.requester;
         if dte.is_cached && !walk.exclusion.base.enable() {
-            self.translations.domains.remember(device, walk.stamp, &domain);
+            let domains = &self.translations.domains;
+            domains.remember(device, walk.stamp, domain.id, domain.tables.permissions);
         }
         let (iotlb, address) = (&self.translations.iotlb, walk.request.address);
         let hit = iotlb

@@ -27,7 +27,7 @@ fn with(config: Config) -> Rig {
 
 fn map_all(rig: &Rig, table: u64, physical: u64) {
     for index in 0..512 {
-        rig.set_pte(table, index, PAGE | physical + index * 0x1000);
+        rig.set_pte(table, index, PAGE | (physical + index * 0x1000));
     }
 }
 
@@ -168,6 +168,74 @@ fn every_address_bit_tells_pages_apart() {
         assert_eq!(cached(&rig, &read(0x1000 ^ 1 << bit)), None, "bit {bit}");
     }
     assert!(cached(&rig, &read(0x1000)).is_some());
+}
+
+/// Has translated a write to page 1 twice.
+fn with_hits() -> Rig {
+    let rig = rig();
+    for _ in 0..2 {
+        assert_eq!(physical(rig.translate(&write(0x1000))), 0x10_1000);
+    }
+    rig
+}
+
+#[test]
+fn an_iommu_that_is_disabled_forwards_what_it_has_cached() {
+    let rig = with_hits();
+    rig.iommu.write(0x18, 8, RUN & !IOMMU_EN);
+    assert_eq!(rig.translate(&write(0x1000)), TranslationOutcome::Forwarded);
+    rig.iommu.write(0x18, 8, RUN);
+    assert_eq!(cached(&rig, &write(0x1000)), Some(0x10_1000));
+}
+
+#[test]
+fn an_exclusion_range_goes_before_what_is_cached() {
+    let rig = with_hits();
+    rig.iommu.write(0x28, 8, 0x1000);
+    rig.iommu.write(0x20, 8, 0x1003);
+    assert_eq!(rig.translate(&write(0x1000)), TranslationOutcome::Forwarded);
+    rig.iommu.write(0x20, 8, 0);
+    assert_eq!(cached(&rig, &write(0x1000)), Some(0x10_1000));
+}
+
+#[test]
+fn a_new_entry_of_a_device_goes_before_what_is_cached() {
+    let rig = with_hits();
+    let [low, high, ..] = dte_tables(2, ROOT);
+    rig.set_dte(RID, [low & !WRITE, high, 0, 0]);
+    run(&rig, invalidate_dte(RID));
+    let reason = TranslationError::DtePermissions(Access::Write);
+    let denied = rig.translate(&write(0x1000));
+    assert!(matches!(denied, TranslationOutcome::Refused { reason: r, .. } if r == reason));
+}
+
+#[test]
+fn an_invalidation_of_interrupts_leaves_translations() {
+    let rig = with_hits();
+    rig.set_pte(TABLE_1, 1, 0);
+    run(&rig, invalidate_irt(RID));
+    assert_eq!(cached(&rig, &write(0x1000)), Some(0x10_1000));
+}
+
+#[test]
+fn devices_that_hits_could_confuse_keep_their_own_translations() {
+    // They differ in their highest bits only.
+    for other in [0x0100, 0x5100, 0xc100] {
+        let rig = with_hits();
+        let other = RequesterId(other);
+        let [low, ..] = dte_tables(2, OTHER_ROOT);
+        rig.set_dte(other, [low, 0x77, 0, 0]);
+        rig.set_pte(OTHER_ROOT, 0, pde(1, OTHER_TABLE_1));
+        map_all(&rig, OTHER_TABLE_1, 0x4000_0000);
+        let request = MemoryRequest {
+            requester: other,
+            ..write(0x1000)
+        };
+        for _ in 0..3 {
+            assert_eq!(physical(rig.translate(&request)), 0x4000_1000);
+            assert_eq!(physical(rig.translate(&write(0x1000))), 0x10_1000);
+        }
+    }
 }
 
 #[test]
