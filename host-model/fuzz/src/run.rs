@@ -355,12 +355,13 @@ impl<'a> Machine<'a> {
     fn look_at_head(&mut self) {
         let ring = self.iommu.read(0x08, 8);
         let head = self.ring_entry(0x08, 0x2000, 16).start;
-        if self.head != head {
+        // With this fault, one step fetches many commands and another completes the last of them.
+        let fetches_many = self.iommu.config().faults.wait_before_invalidate;
+        if self.head != head && !fetches_many {
             self.head = head;
             self.stores.clear();
         }
-        let faults = &self.iommu.config().faults;
-        let fetched_at_once = if faults.wait_before_invalidate { 65 } else { 1 };
+        let fetched_at_once = if fetches_many { 65 } else { 1 };
         let (start, bytes) = (ring & 0x000f_ffff_ffff_f000, 16 << (ring >> 56 & 0xf));
         for n in 0..fetched_at_once {
             let command = start + (head - start + n * 16) % bytes;
