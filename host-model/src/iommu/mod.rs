@@ -41,11 +41,14 @@
 //! let outcome = loop {
 //!     response = match response {
 //!         Response::Answer(outcome) => break outcome,
-//!         // The DTE, then the IRTE. Here their latencies are nothing.
+//!         // The DTE, then the IRTE: a simulator would let their latencies pass.
 //!         Response::Fill(token) => iommu.complete(token),
 //!     };
 //! };
 //! assert!(matches!(outcome, Outcome::Remapped(to) if (to.destination(), to.vector()) == (5, 0x31)));
+//! // Whoever has no clock asks so. Now both entries are cached.
+//! assert_eq!(iommu.remap(&message), outcome);
+//! assert_eq!(iommu.statistics().irt_cache.hits, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -75,26 +75,25 @@ pub(super) struct Walk {
 pub struct FillToken<'a> {
     walk: Walk,
     read: TableRead,
+    raw: RawRead,
     guard: InFlightGuard<'a>,
 }
 
-/// What was read.
-#[derive(Debug)]
+/// What is to be read.
+#[derive(Debug, Clone, Copy)]
 enum TableRead {
-    Dte {
-        address: u64,
-        raw: Result<RawDte, HardwareError>,
-    },
-    Irte {
-        dte_cached: bool,
-        target: IrteTarget,
-        raw: Result<RawIrte, HardwareError>,
-    },
-    GuestFields {
-        target: IrteTarget,
-        cached: RawIrte,
-        raw: Result<RawIrte, HardwareError>,
-    },
+    Dte { address: u64 },
+    Irte { target: IrteTarget, dte_cached: bool },
+    GuestFields { target: IrteTarget, cached: [u64; 2] },
+}
+
+/// What was read: a DTE, or an IRTE in the first two words.
+type RawRead = Result<RawDte, HardwareError>;
+
+/// How a walk goes on.
+enum Next {
+    Read(TableRead),
+    Done(Outcome),
 }
 
 /// Kind of table entry.
@@ -173,158 +172,194 @@ impl<M: GuestMemory> Iommu<M> {
         token: FillToken<'a>,
         observer: &mut impl Observer,
     ) -> Response<'a> {
-        let FillToken { walk, read, guard } = token;
-        match read {
-            TableRead::Dte {
-                address,
-                raw: Ok(raw),
-            } => {
-                let dte = self.cache_dte(walk.request.requester, walk.dte_guard, address, raw);
-                self.with_dte(walk, dte, guard, observer)
-            }
-            TableRead::Dte {
-                address,
-                raw: Err(error),
-            } => self.block(self.judge(&walk).unreadable_dte(address, error)),
-            TableRead::Irte {
-                dte_cached,
-                target,
-                raw: Ok(raw),
-            } => {
-                let raw = self.second_half(&walk, &target, raw);
-                let verdict = self.judge(&walk).irte(&target, raw);
-                let interrupt = match verdict {
-                    Ok(IrteVerdict::Remap(interrupt)) if dte_cached => Some(interrupt),
-                    _ => None,
-                };
-                let from = self.cache_irte(&walk, &target, raw, interrupt);
-                observer.irte(Lookup {
-                    from,
-                    address: target.address,
-                    raw,
-                });
-                self.conclude(&walk, &target, verdict)
-            }
-            TableRead::GuestFields {
-                target,
-                cached,
-                raw: Ok(raw),
-            } => {
-                let raw = self.second_half(&walk, &target, raw);
-                let verdict = self.judge(&walk).irte(&target, GuestIrte::refreshed(cached, raw));
-                self.conclude(&walk, &target, verdict)
-            }
-            TableRead::Irte {
-                target,
-                raw: Err(error),
-                ..
-            }
-            | TableRead::GuestFields {
-                target,
-                raw: Err(error),
-                ..
-            } => self.block(self.judge(&walk).unreadable_irte(&target, error)),
-        }
+        let FillToken {
+            walk,
+            read,
+            raw,
+            guard,
+        } = token;
+        let next = self.resume(&walk, &read, raw, observer);
+        self.respond(walk, next, guard)
     }
 
-    /// The entry as it is once all of it is read.
-    fn second_half(&self, walk: &Walk, target: &IrteTarget, raw: RawIrte) -> RawIrte {
-        if !self.config.faults.torn_irte_read || !walk.control.ga_en() {
-            return raw;
+    /// [`Self::request`] and [`Self::complete`] in one, for whoever has no clock: table reads take no time.
+    #[inline(always)]
+    pub fn remap(&self, request: &InterruptRequest) -> Outcome {
+        let mode = self.mode();
+        if mode.is_mapped(request)
+            && let Some(interrupt) = self.known_hit(mode, request.requester, request.data & 0x7ff)
+        {
+            return Outcome::Remapped(interrupt);
         }
-        let high: u64 = self.fetch(target.address + 8).map_or(0, u64::from_le);
-        u128::from(high) << 64 | raw & u128::from(u64::MAX)
+        self.remap_by_tables(request)
+    }
+
+    #[inline(never)]
+    fn remap_by_tables(&self, request: &InterruptRequest) -> Outcome {
+        let _guard = self.in_flight.begin(request.requester, LookupKind::Interrupt);
+        let walk = self.begin_walk(request);
+        let mut next = self.start(&walk, &mut ());
+        loop {
+            match next {
+                Next::Done(outcome) => return outcome,
+                Next::Read(read) => {
+                    let raw = self.read_table(&walk, &read);
+                    next = self.resume(&walk, &read, raw, &mut ());
+                }
+            }
+        }
     }
 
     /// A request that is not a known hit.
     #[inline(never)]
     fn walk(&self, request: &InterruptRequest, observer: &mut impl Observer) -> Response<'_> {
-        let device = request.requester;
         // First of all: an invalidation that is not seen below waits for this walk.
-        let guard = self.in_flight.begin(device, LookupKind::Interrupt);
+        let guard = self.in_flight.begin(request.requester, LookupKind::Interrupt);
+        let walk = self.begin_walk(request);
+        let next = self.start(&walk, observer);
+        self.respond(walk, next, guard)
+    }
+
+    #[inline]
+    fn begin_walk(&self, request: &InterruptRequest) -> Walk {
+        let device = request.requester;
         let stamp = self.dte_cache.listener().of(device);
         let control = self.control();
         let irte_key = irte_key(control.ga_en(), device, request.data & 0x7ff);
-        let walk = Walk {
+        Walk {
             request: *request,
             control,
             stamp,
             irt_generation: self.irt_generations.capture(device),
             irt_guard: self.irt_cache.guard(irte_key),
             dte_guard: self.dte_cache.guard(device.0.into()),
-        };
-        if !walk.control.iommu_en() {
-            return forward(request);
         }
-        let judge = self.judge(&walk);
+    }
+
+    #[inline]
+    fn respond<'a>(&'a self, walk: Walk, next: Next, guard: InFlightGuard<'a>) -> Response<'a> {
+        match next {
+            Next::Done(outcome) => Response::Answer(outcome),
+            Next::Read(read) => {
+                let raw = self.read_table(&walk, &read);
+                Response::Fill(FillToken {
+                    walk,
+                    read,
+                    raw,
+                    guard,
+                })
+            }
+        }
+    }
+
+    #[inline]
+    fn read_table(&self, walk: &Walk, read: &TableRead) -> RawRead {
+        match read {
+            TableRead::Dte { address } => self.read_dte(*address),
+            TableRead::Irte { target, .. } | TableRead::GuestFields { target, .. } => {
+                let raw = self.read_irte(target.address, self.judge(walk).irte_format())?;
+                Ok([raw as u64, (raw >> 64) as u64, 0, 0])
+            }
+        }
+    }
+
+    #[inline]
+    fn start(&self, walk: &Walk, observer: &mut impl Observer) -> Next {
+        if !walk.control.iommu_en() {
+            return Next::Done(forward(&walk.request));
+        }
+        let judge = self.judge(walk);
         if !judge.is_interrupt() {
             return self.block(judge.not_an_interrupt());
         }
-        if let Some(dte) = self.cached_dte(device) {
-            return self.with_dte(walk, dte, guard, observer);
+        if let Some(dte) = self.cached_dte(walk.request.requester) {
+            return self.with_dte(walk, dte, observer);
         }
-        let Some(address) = self.dte_address(device) else {
-            return self.block(judge.out_of_range_device());
-        };
-        let read = TableRead::Dte {
-            address,
-            raw: self.read_dte(address),
-        };
-        Response::Fill(FillToken { walk, read, guard })
+        match self.dte_address(walk.request.requester) {
+            Some(address) => Next::Read(TableRead::Dte { address }),
+            None => self.block(judge.out_of_range_device()),
+        }
     }
 
-    fn with_dte<'a>(
-        &'a self,
-        walk: Walk,
-        dte: Dte,
-        guard: InFlightGuard<'a>,
-        observer: &mut impl Observer,
-    ) -> Response<'a> {
+    #[inline]
+    fn resume(&self, walk: &Walk, read: &TableRead, raw: RawRead, observer: &mut impl Observer) -> Next {
+        let judge = self.judge(walk);
+        match (read, raw) {
+            (TableRead::Dte { address }, Ok(raw)) => {
+                let dte = self.cache_dte(walk.request.requester, walk.dte_guard, *address, raw);
+                self.with_dte(walk, dte, observer)
+            }
+            (TableRead::Dte { address }, Err(error)) => self.block(judge.unreadable_dte(*address, error)),
+            (TableRead::Irte { target, dte_cached }, Ok(raw)) => {
+                let raw = self.second_half(walk, target, raw);
+                let verdict = judge.irte(target, raw);
+                let interrupt = match verdict {
+                    Ok(IrteVerdict::Remap(interrupt)) if *dte_cached => Some(interrupt),
+                    _ => None,
+                };
+                let from = self.cache_irte(walk, target, raw, interrupt);
+                let address = target.address;
+                observer.irte(Lookup { from, address, raw });
+                self.conclude(walk, target, verdict)
+            }
+            (TableRead::GuestFields { target, cached }, Ok(raw)) => {
+                let raw = self.second_half(walk, target, raw);
+                let cached = u128::from(cached[1]) << 64 | u128::from(cached[0]);
+                let verdict = judge.irte(target, GuestIrte::refreshed(cached, raw));
+                self.conclude(walk, target, verdict)
+            }
+            (TableRead::Irte { target, .. } | TableRead::GuestFields { target, .. }, Err(error)) => {
+                self.block(judge.unreadable_irte(target, error))
+            }
+        }
+    }
+
+    /// The entry as it is once all of it is read.
+    #[inline]
+    fn second_half(&self, walk: &Walk, target: &IrteTarget, [low, high, ..]: RawDte) -> RawIrte {
+        let torn = self.config.faults.torn_irte_read && walk.control.ga_en();
+        let high = match torn {
+            true => self.fetch(target.address + 8).map_or(0, u64::from_le),
+            false => high,
+        };
+        u128::from(high) << 64 | u128::from(low)
+    }
+
+    #[inline]
+    fn with_dte(&self, walk: &Walk, dte: Dte, observer: &mut impl Observer) -> Next {
         observer.dte(dte.lookup);
-        let judge = self.judge(&walk);
+        let judge = self.judge(walk);
         let target = match judge.dte(&dte.lookup.raw) {
-            Ok(DteVerdict::Forward) => return forward(&walk.request),
+            Ok(DteVerdict::Forward) => return Next::Done(forward(&walk.request)),
             Ok(DteVerdict::Remap(target)) => target,
             Err(refusal) => return self.block(refusal),
         };
-        let Some(irte) = self.cached_irte(&walk, target.index) else {
-            let raw = self.read_irte(target.address, judge.irte_format());
-            let read = TableRead::Irte {
-                dte_cached: dte.is_cached,
-                target,
-                raw,
-            };
-            return Response::Fill(FillToken { walk, read, guard });
+        let dte_cached = dte.is_cached;
+        let Some(irte) = self.cached_irte(walk, target.index) else {
+            return Next::Read(TableRead::Irte { target, dte_cached });
         };
         observer.irte(irte.lookup);
-        let verdict = judge.irte(&target, irte.lookup.raw);
+        let raw = irte.lookup.raw;
+        let verdict = judge.irte(&target, raw);
         match verdict {
-            Ok(IrteVerdict::Remap(interrupt)) if dte.is_cached => {
-                self.know(&walk, irte.place, interrupt);
-            }
+            Ok(IrteVerdict::Remap(interrupt)) if dte_cached => self.know(walk, irte.place, interrupt),
             Ok(IrteVerdict::Post(_)) => {
-                let cached = irte.lookup.raw;
-                let raw = self.read_irte(target.address, judge.irte_format());
-                let read = TableRead::GuestFields { target, cached, raw };
-                return Response::Fill(FillToken { walk, read, guard });
+                let cached = [raw as u64, (raw >> 64) as u64];
+                return Next::Read(TableRead::GuestFields { target, cached });
             }
             _ => {}
         }
-        self.conclude(&walk, &target, verdict)
+        self.conclude(walk, &target, verdict)
     }
 
-    fn conclude(
-        &self,
-        walk: &Walk,
-        target: &IrteTarget,
-        verdict: Result<IrteVerdict, Refusal>,
-    ) -> Response<'_> {
-        let outcome = verdict.and_then(|verdict| match verdict {
-            IrteVerdict::Remap(interrupt) => Ok(Outcome::Remapped(interrupt)),
-            IrteVerdict::Post(posted) => self.post(&self.judge(walk), target, posted),
-        });
-        match outcome {
-            Ok(outcome) => Response::Answer(outcome),
+    #[inline]
+    fn conclude(&self, walk: &Walk, target: &IrteTarget, verdict: Result<IrteVerdict, Refusal>) -> Next {
+        match verdict {
+            Ok(IrteVerdict::Remap(interrupt)) => Next::Done(Outcome::Remapped(interrupt)),
+            Ok(IrteVerdict::Post(posted)) => match self.post(&self.judge(walk), target, posted) {
+                Ok(outcome) => Next::Done(outcome),
+                Err(refusal) => self.block(refusal),
+            },
             Err(refusal) => self.block(refusal),
         }
     }
@@ -339,14 +374,14 @@ impl<M: GuestMemory> Iommu<M> {
 
     /// Queues the event.
     #[cold]
-    fn block(&self, (reason, event): Refusal) -> Response<'_> {
+    fn block(&self, (reason, event): Refusal) -> Next {
         if let Some(event) = event {
             self.state.lock().registers.log_event(event);
         }
-        Response::Answer(Outcome::Blocked { reason, event })
+        Next::Done(Outcome::Blocked { reason, event })
     }
 }
 
-fn forward(&InterruptRequest { address, data, .. }: &InterruptRequest) -> Response<'static> {
-    Response::Answer(Outcome::Forwarded { address, data })
+fn forward(&InterruptRequest { address, data, .. }: &InterruptRequest) -> Outcome {
+    Outcome::Forwarded { address, data }
 }
