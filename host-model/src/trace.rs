@@ -9,7 +9,8 @@ use sim_bridge::{RequesterId, SimTime};
 use crate::checker::Freshness;
 use crate::iommu::spec::command::Command;
 use crate::iommu::spec::irte::IrteFormat;
-use crate::iommu::{Answer, InterruptRequest, Step};
+use crate::iommu::translate::{MemoryRequest, TranslationOutcome};
+use crate::iommu::{Answer, DeliveryMode, InterruptRequest, InterruptSource, Step};
 
 /// Something observable.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +49,15 @@ pub enum Kind {
     ToHost(Tlp),
     /// A TLP left the host (source `link`).
     ToDevice(Tlp),
-    /// The root complex dropped the write that came last (source `link`).
-    Dropped(Dropped),
+    /// The root complex dropped a device's write (source `link`).
+    Dropped {
+        /// Who wrote.
+        requester: RequesterId,
+        /// Where to, as the device sees it.
+        address: u64,
+        /// Why.
+        why: Dropped,
+    },
     /// The IOMMU answered an interrupt request.
     Answered {
         /// What it said, and what it used.
@@ -57,8 +65,22 @@ pub enum Kind {
         /// How that compares with memory; `None` without a checker.
         freshness: Option<Freshness>,
     },
-    /// The IOMMU's command processor or event log moved on.
+    /// The IOMMU answered a memory request.
+    Translated {
+        /// As the device sent it.
+        request: MemoryRequest,
+        /// What becomes of it.
+        outcome: TranslationOutcome,
+    },
+    /// The IOMMU's command processor, logs or own interrupts moved on.
     Stepped(Step),
+    /// An interrupt of the IOMMU's own has ended.
+    OwnInterrupt {
+        /// What it is about.
+        about: InterruptSource,
+        /// Whose local APICs took it.
+        reached: Result<Vec<u32>, Loss>,
+    },
     /// An interrupt message has ended.
     Ended {
         /// As the device sent it.
@@ -121,6 +143,37 @@ pub enum Dropped {
     NoInterruptMessage,
     /// It is not, or not all, to memory.
     NoMemory,
+    /// The IOMMU refuses it.
+    Refused,
+    /// It asks for a translation, as only reads can (PCIe Base spec 10.2.2).
+    TranslationRequest,
+}
+
+/// Why an interrupt message reaches no CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// No local APIC has this physical or logical ID.
+    NoApic(u32),
+    /// Local APICs take no vectors below 16.
+    IllegalVector(u8),
+    /// 3 or 6.
+    ReservedDeliveryMode(u8),
+    /// It is no write to 0xFEEx_xxxx but one to memory, at this address.
+    NoInterruptMessage(u64),
+    /// Requested for a virtual CPU in this vAPIC backing page, and no CPU of this machine runs one.
+    Posted(u64),
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoApic(destination) => write!(f, "no local APIC {destination:#x}"),
+            Self::IllegalVector(vector) => write!(f, "vector {vector:#04x} is illegal"),
+            Self::ReservedDeliveryMode(mode) => write!(f, "delivery mode {mode} is reserved"),
+            Self::NoInterruptMessage(address) => write!(f, "{address:#x} is no interrupt message's"),
+            Self::Posted(page) => write!(f, "posted in {page:#x}, and no virtual CPU runs"),
+        }
+    }
 }
 
 /// Where an interrupt message ended.
@@ -147,18 +200,17 @@ pub enum Ending {
         /// Vector.
         vector: u8,
     },
+    /// At a CPU, as what has no vector and no handler: SMI, NMI, INIT or ExtInt.
+    Special {
+        /// CPU number.
+        cpu: u32,
+        /// What.
+        mode: DeliveryMode,
+    },
     /// Refused by the IOMMU.
     Blocked,
-    /// Nowhere: no local APIC has this ID.
-    Lost {
-        /// The APIC ID.
-        destination: u32,
-    },
-    /// Nowhere: requested for a virtual CPU, and no CPU of this machine runs one.
-    Posted {
-        /// Physical address of the vAPIC backing page.
-        backing_page: u64,
-    },
+    /// Nowhere.
+    Lost(Loss),
 }
 
 impl Event {
@@ -174,13 +226,14 @@ impl Event {
 }
 
 impl Ending {
-    /// CPU and vector, where it reached any.
-    pub fn place(&self) -> Option<(u32, u8)> {
+    /// The CPU that it reached.
+    pub fn cpu(&self) -> Option<u32> {
         match *self {
-            Self::Delivered { cpu, vector }
-            | Self::Misrouted { cpu, vector }
-            | Self::Spurious { cpu, vector } => Some((cpu, vector)),
-            Self::Blocked | Self::Lost { .. } | Self::Posted { .. } => None,
+            Self::Delivered { cpu, .. }
+            | Self::Misrouted { cpu, .. }
+            | Self::Spurious { cpu, .. }
+            | Self::Special { cpu, .. } => Some(cpu),
+            Self::Blocked | Self::Lost(_) => None,
         }
     }
 }
@@ -191,11 +244,9 @@ impl fmt::Display for Ending {
             Self::Delivered { cpu, vector } => write!(f, "delivered to CPU {cpu} vector {vector:#04x}"),
             Self::Misrouted { cpu, vector } => write!(f, "misrouted to CPU {cpu} vector {vector:#04x}"),
             Self::Spurious { cpu, vector } => write!(f, "spurious at CPU {cpu} vector {vector:#04x}"),
+            Self::Special { cpu, mode } => write!(f, "{mode:?} at CPU {cpu}"),
             Self::Blocked => f.write_str("blocked"),
-            Self::Lost { destination } => write!(f, "lost: no local APIC {destination:#x}"),
-            Self::Posted { backing_page } => {
-                write!(f, "lost: posted in {backing_page:#x}, and no virtual CPU runs")
-            }
+            Self::Lost(loss) => write!(f, "lost: {loss}"),
         }
     }
 }

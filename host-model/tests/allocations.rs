@@ -53,6 +53,11 @@ fn fills_and_evictions_do_not_allocate() {
         let (requests, translations) = (workload::requests(), workload::translations());
         assert_none(measure(|| workload.warm(&requests)));
         assert_none(measure(|| workload.warm_translations(&translations)));
+        assert_none(measure(|| {
+            for request in &requests {
+                workload.ask_by_tokens(request);
+            }
+        }));
     }
 }
 

@@ -125,9 +125,9 @@ impl Interrupts {
                 Kind::Ended { ending, .. } => match ending {
                     Ending::Delivered { .. } => counts.delivered += 1,
                     Ending::Misrouted { .. } => counts.misrouted += 1,
-                    Ending::Spurious { .. } => counts.spurious += 1,
+                    Ending::Spurious { .. } | Ending::Special { .. } => counts.spurious += 1,
                     Ending::Blocked => counts.blocked += 1,
-                    Ending::Lost { .. } | Ending::Posted { .. } => {}
+                    Ending::Lost(_) => {}
                 },
                 Kind::Answered {
                     freshness: Some(Freshness::Stale),

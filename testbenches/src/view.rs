@@ -15,8 +15,9 @@ use host_model::iommu::spec::dte::DteInterrupts;
 use host_model::iommu::spec::event::Event as IommuEvent;
 use host_model::iommu::spec::irte::{Irte32, Irte128High, Irte128Low, IrteFormat};
 use host_model::iommu::spec::registers::offset;
-use host_model::iommu::{Answer, InterruptRequest, LookupFrom, Outcome, Step};
-use host_model::trace::{Event, Kind};
+use host_model::iommu::translate::{MemoryRequest, TranslationOutcome};
+use host_model::iommu::{Answer, InterruptRequest, InterruptSource, LookupFrom, Outcome, Step};
+use host_model::trace::{Event, Kind, Loss};
 use ntb_rtl::registers;
 use sim_bridge::tlp::{Body, MemWrite, Tlp};
 
@@ -92,10 +93,33 @@ pub fn sequence(events: &[Event]) -> String {
             Kind::RegisterWritten { offset, size, value } if *offset != offset::CMD_BUF_TAIL => Line::plain(
                 format!("driver    writes register {offset:#06x}, {size} bytes: {value:#x}"),
             ),
+            Kind::Translated {
+                request,
+                outcome: outcome @ TranslationOutcome::Refused { .. },
+            } => Line::of("iommu   ", request.requester, translation(request, outcome)),
+            Kind::OwnInterrupt { about, reached } => {
+                Line::plain(format!("iommu   {}", own_interrupt(*about, reached)))
+            }
             Kind::Stepped(Step::EventWritten { event, .. }) => about("iommu   logs ", event, String::new()),
             Kind::Stepped(Step::EventDropped { event, reason }) => {
                 about("iommu   drops ", event, format!(", {reason}"))
             }
+            Kind::Stepped(Step::PprWritten { entry, .. }) => {
+                Line::of("iommu   logs a page request of ", entry.device, "")
+            }
+            Kind::Stepped(Step::PprDropped { entry, reason }) => Line::of(
+                "iommu   drops a page request of ",
+                entry.device,
+                format!(", {reason}"),
+            ),
+            Kind::Stepped(Step::GaWritten { entry, .. }) => {
+                Line::of("iommu   logs a guest's interrupt of ", entry.device, "")
+            }
+            Kind::Stepped(Step::GaDropped { entry, reason }) => Line::of(
+                "iommu   drops a guest's interrupt of ",
+                entry.device,
+                format!(", {reason}"),
+            ),
             Kind::Stepped(Step::Halted { reason, .. }) => Line::plain(format!("iommu   halts: {reason}")),
             Kind::KernelLog(text) => Line::plain(format!("kernel  {text}")),
             _ => continue,
@@ -175,11 +199,38 @@ pub fn answer(answer: &Answer) -> String {
         text += &format!("IRTE {}, ", from(irte.from));
     }
     text + &match answer.outcome {
-        Outcome::Remapped(to) => format!("remapped to APIC {} vector {:#04x}", to.destination(), to.vector()),
+        Outcome::Remapped(to) => format!(
+            "remapped to APIC {} vector {:#04x}",
+            to.destination(),
+            to.vector()
+        ),
         Outcome::Forwarded { .. } => "forwarded".to_owned(),
         Outcome::Posted(to) => format!("posted in {:#x} vector {:#04x}", to.backing_page, to.vector),
         Outcome::Blocked { reason, .. } => format!("refused: {reason}"),
     }
+}
+
+/// A memory request, behind its requester ID, and what the IOMMU did with it.
+pub fn translation(request: &MemoryRequest, outcome: &TranslationOutcome) -> String {
+    let outcome = match outcome {
+        TranslationOutcome::Forwarded => "forwarded".to_owned(),
+        TranslationOutcome::Translated(to) => format!("translated to {:#x}", to.address),
+        TranslationOutcome::Refused { reason, .. } => format!("refused: {reason}"),
+    };
+    format!(": {:?} at {:#x} {outcome}", request.access, request.address)
+}
+
+/// Where an interrupt of the IOMMU's own went.
+pub fn own_interrupt(about: InterruptSource, reached: &Result<Vec<u32>, Loss>) -> String {
+    match reached {
+        Ok(cpus) => format!("{about:?} interrupt at CPU {}", join(cpus)),
+        Err(loss) => format!("{about:?} interrupt lost: {loss}"),
+    }
+}
+
+fn join(cpus: &[u32]) -> String {
+    let cpus: Vec<String> = cpus.iter().map(u32::to_string).collect();
+    cpus.join(", ")
 }
 
 /// How an answer compares with memory, where that is worth a word.
@@ -210,4 +261,54 @@ fn root_hidden(word: u64) -> String {
     let dte = DteInterrupts::from_bits(word);
     let table = if dte.table_root() == 0 { "" } else { " + table" };
     format!("{:016x}{table}", dte.with_table_root(0).into_bits())
+}
+
+#[cfg(test)]
+mod tests {
+    use host_model::iommu::translate::{Access, AddressType, TranslationError};
+    use host_model::trace::Source;
+    use sim_bridge::{RequesterId, SimTime};
+
+    use super::*;
+
+    #[test]
+    fn refused_memory_requests_and_the_iommus_own_interrupts_are_in_the_sequence() {
+        let request = MemoryRequest {
+            requester: RequesterId::new(0x41, 0, 0),
+            address: 0x1000,
+            access: Access::Write,
+            kind: AddressType::Untranslated,
+            pasid: None,
+        };
+        let about = InterruptSource::Event;
+        let translated = |outcome| Kind::Translated { request, outcome };
+        let kinds = [
+            Kind::ScenarioStep("DMA".to_owned()),
+            translated(TranslationOutcome::Forwarded),
+            translated(TranslationOutcome::Refused {
+                reason: TranslationError::DtePermissions(Access::Write),
+                event: None,
+            }),
+            Kind::OwnInterrupt {
+                about,
+                reached: Ok(vec![1, 3]),
+            },
+            Kind::OwnInterrupt {
+                about,
+                reached: Err(Loss::NoApic(9)),
+            },
+        ];
+        let events = kinds.map(|kind| Event {
+            time: SimTime::ZERO,
+            source: Source::Iommu,
+            kind,
+        });
+        let expected = "
+# DMA
+iommu   41:00.0: Write at 0x1000 refused: the DTE does not allow Write
+iommu   Event interrupt at CPU 1, 3
+iommu   Event interrupt lost: no local APIC 0x9
+";
+        assert_eq!(sequence(&events), expected);
+    }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use host_model::iommu::{CacheShape, Config};
+use host_model::iommu::{CacheShape, Config, InterruptRequest, Outcome};
 
 use table::Table;
 use workload::Workload;
@@ -24,11 +24,13 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Prepares a path, hands it to [`collect_instructions`], and says how many operations that was.
 type Measured = (&'static str, fn() -> usize);
 
-const PATHS: [Measured; 9] = [
+const PATHS: [Measured; 11] = [
     ("bare lookup", bare_lookup),
     ("bare 16-byte read", read_16),
     ("cached remap", cached_remap),
+    ("cached remap by token", cached_remap_by_token),
     ("uncached remap", uncached_remap),
+    ("uncached remap by tokens", uncached_remap_by_tokens),
     ("filling remap", filling_remap),
     ("IOTLB hit", iotlb_hit),
     ("IOTLB fill", iotlb_fill),
@@ -112,29 +114,45 @@ fn read_16() -> usize {
     entries.len()
 }
 
-fn remap(config: Config, prepare: impl Fn(&Workload)) -> usize {
+fn remap(
+    config: Config,
+    ask: impl Fn(&Workload, &InterruptRequest) -> Outcome,
+    prepare: impl Fn(&Workload),
+) -> usize {
     let (workload, requests) = (Workload::new(config), workload::requests());
     workload.warm(&requests);
     prepare(&workload);
     collect_instructions(&mut || {
         for request in &requests {
-            black_box(workload.ask(black_box(request)));
+            black_box(ask(&workload, black_box(request)));
         }
     });
     requests.len()
 }
 
+fn uncached() -> Config {
+    Config::default().with_caches(CacheShape::DISABLED)
+}
+
 fn cached_remap() -> usize {
-    remap(workload::roomy(), |_| ())
+    remap(workload::roomy(), Workload::ask, |_| ())
+}
+
+fn cached_remap_by_token() -> usize {
+    remap(workload::roomy(), Workload::ask_by_tokens, |_| ())
 }
 
 fn uncached_remap() -> usize {
-    remap(Config::default().with_caches(CacheShape::DISABLED), |_| ())
+    remap(uncached(), Workload::ask, |_| ())
+}
+
+fn uncached_remap_by_tokens() -> usize {
+    remap(uncached(), Workload::ask_by_tokens, |_| ())
 }
 
 /// The DTE is cached, and the IRTE is when it is over.
 fn filling_remap() -> usize {
-    remap(workload::roomy(), |workload| {
+    remap(workload::roomy(), Workload::ask, |workload| {
         let flush = workload::flush();
         workload.write_commands(&flush);
         workload.execute(flush.len());

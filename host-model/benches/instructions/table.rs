@@ -52,13 +52,13 @@ impl Table {
         }
         let before: BTreeMap<_, _> = old.rows.iter().map(|(name, count)| (name, count)).collect();
         println!(
-            "{:24} {:>10} {:>10} {:>10}",
+            "{:26} {:>10} {:>10} {:>10}",
             "instructions", "committed", "now", "difference"
         );
         for (name, count) in &self.rows {
             match before.get(name) {
-                Some(before) => println!("{name:24} {before:10.1} {count:10.1} {:+10.1}", count - *before),
-                None => println!("{name:24} {:>10} {count:10.1}", "-"),
+                Some(before) => println!("{name:26} {before:10.1} {count:10.1} {:+10.1}", count - *before),
+                None => println!("{name:26} {:>10} {count:10.1}", "-"),
             }
         }
     }
@@ -69,7 +69,7 @@ impl Table {
             self.compiler
         );
         for (name, count) in &self.rows {
-            writeln!(text, "{name:24} {count:8.1}").expect("a string");
+            writeln!(text, "{name:26} {count:8.1}").expect("a string");
         }
         fs::write(FILE, text)
     }

@@ -182,6 +182,13 @@ impl Benches {
                 }
             })
         });
+        self.measure("remap_uncached_by_tokens", requests.len(), |b| {
+            b.iter(|| {
+                for request in requests {
+                    black_box(workload.ask_by_tokens(black_box(request)));
+                }
+            })
+        });
     }
 
     fn invalidations(&mut self) {

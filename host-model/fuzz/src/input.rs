@@ -1,15 +1,27 @@
 //! What software and devices do, as a fuzzer makes it up: anything, but likely to mean something.
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 
 use crate::run::{CONTROL, INTERRUPT_TABLE, PAGE_TABLES};
 use crate::setup::Setup;
 
 /// One run.
-#[derive(Debug, Arbitrary)]
+#[derive(Debug)]
 pub struct Input {
     pub(crate) setup: Setup,
     pub(crate) operations: Vec<Operation>,
+}
+
+impl<'a> Arbitrary<'a> for Input {
+    fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let setup = u.arbitrary()?;
+        // As many as there are bytes for: `Vec`'s own way is to toss a coin after each.
+        let mut operations = vec![];
+        while !u.is_empty() {
+            operations.push(u.arbitrary()?);
+        }
+        Ok(Self { setup, operations })
+    }
 }
 
 #[derive(Debug, Arbitrary)]

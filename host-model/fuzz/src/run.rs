@@ -205,12 +205,17 @@ impl<'a> Machine<'a> {
                 data,
                 completed,
             } => {
-                let progress = Progress::of_interrupt(self.iommu.request(&InterruptRequest {
+                let request = InterruptRequest {
                     requester: RequesterId(device.id()),
                     address: message.address(),
                     data: data.bits(),
-                }));
-                self.go_on(progress, completed);
+                };
+                let response = if completed == u8::MAX {
+                    Response::Answer(self.iommu.remap(&request))
+                } else {
+                    self.iommu.request(&request)
+                };
+                self.go_on(Progress::of_interrupt(response), completed);
             }
             Operation::Memory {
                 device,

@@ -48,6 +48,14 @@ enum Cached {
     Irte(RequesterId, u16),
 }
 
+/// When a cached entry was read from memory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Read {
+    at: Moment,
+    /// When the DTE was that said where.
+    dte_at: Moment,
+}
+
 /// A cached entry that is not what memory says.
 struct Missed {
     since: Moment,
@@ -68,8 +76,7 @@ pub struct Checker {
     moment: Moment,
     changes: Changes,
     invalidations: Invalidations,
-    /// When each cached entry was read from memory.
-    fills: HashMap<Cached, Moment>,
+    fills: HashMap<Cached, Read>,
     findings: BTreeMap<(RequesterId, u16, FindingKind), Finding>,
 }
 
@@ -99,7 +106,17 @@ impl Checker {
 
     /// The register that says where the device table is was written.
     pub fn device_table(&mut self, base: u64, bytes: u64) {
-        self.walk.set_device_table(base, bytes);
+        self.device_table_segment(0, base, bytes);
+    }
+
+    /// The register that says where a segment, 0 to 7, of the device table is was written.
+    pub fn device_table_segment(&mut self, segment: usize, base: u64, bytes: u64) {
+        self.walk.set_device_table(segment, base, bytes);
+    }
+
+    /// Control.DevTblSegEn: the device table has 1 << `bits` segments from now on.
+    pub fn device_table_segments(&mut self, bits: u8) {
+        self.walk.set_segment_bits(bits);
     }
 
     /// IRTEs have 128 bits from now on, or 32.
@@ -144,12 +161,17 @@ impl Checker {
             sample.map(|(_, Sample(moment))| *moment).unwrap_or_default()
         };
         let mut missed = None;
+        let mut dte_at = Moment::default();
         if let Some(dte) = answer.dte {
             let cached = Cached::Dte(request.requester);
+            dte_at = match dte.from {
+                LookupFrom::Hit => self.fills.get(&cached).copied().unwrap_or_default().at,
+                LookupFrom::Fill | LookupFrom::Uncached => sampled(dte.address),
+            };
             // The interrupt half: what else is in a DTE decides nothing here.
             let (half, address) = (dte.raw[2].to_le_bytes(), dte.address + 16);
             match dte.from {
-                LookupFrom::Fill => drop(self.fills.insert(cached, sampled(dte.address))),
+                LookupFrom::Fill => _ = self.fills.insert(cached, Read { at: dte_at, dte_at }),
                 LookupFrom::Hit => missed = self.missed(cached, &half, &[0xff; 8], address, address),
                 LookupFrom::Uncached => {}
             }
@@ -159,7 +181,10 @@ impl Checker {
             let bytes = &irte.raw.to_le_bytes()[..self.walk.irte_bytes()];
             let compared = self.walk.cached_bits(irte.raw).to_le_bytes();
             match irte.from {
-                LookupFrom::Fill => drop(self.fills.insert(cached, sampled(irte.address))),
+                LookupFrom::Fill => {
+                    let at = sampled(irte.address);
+                    self.fills.insert(cached, Read { at, dte_at });
+                }
                 LookupFrom::Hit => {
                     // None where the DTE no longer has a table: then it is the DTE that is missed.
                     let now = self.walk.irte_address(request.requester, index);
@@ -185,7 +210,7 @@ impl Checker {
         if !self.findings.contains_key(&key) {
             let expected = self.walk.expected(request.requester, index);
             let history = self.history(cached, since, change, time);
-            let invalidated = self.invalidated(cached, change);
+            let invalidated = self.invalidated(cached, since, change);
             let finding = self.finding(key, got, expected);
             finding.history = Some(history);
             if !invalidated {
@@ -202,8 +227,8 @@ impl Checker {
         let kind = match (freshness, ending) {
             (Some(Freshness::Stale), _) => FindingKind::Stale,
             (_, Ending::Misrouted { .. }) => FindingKind::Misrouted,
-            (_, Ending::Spurious { .. }) => FindingKind::Spurious,
-            (_, Ending::Lost { .. } | Ending::Posted { .. }) => FindingKind::Lost,
+            (_, Ending::Spurious { .. } | Ending::Special { .. }) => FindingKind::Spurious,
+            (_, Ending::Lost(_)) => FindingKind::Lost,
             (_, Ending::Delivered { .. } | Ending::Blocked) => return,
         };
         let expected = self.walk.expected(request.requester, index);
@@ -252,7 +277,7 @@ impl Checker {
     /// The oldest change that a cached entry misses, if it is not what memory says: `bytes` were read at `was`, and
     /// belong at `now`. What is not in `compared` is not cached.
     fn missed(&self, cached: Cached, bytes: &[u8], compared: &[u8], was: u64, now: u64) -> Option<Missed> {
-        let since = self.fills.get(&cached).copied().unwrap_or_default();
+        let Read { at: since, dte_at } = self.fills.get(&cached).copied().unwrap_or_default();
         let current = self.walk.read(now, bytes.len());
         let differing: Vec<u64> = (now..)
             .zip(current.iter().zip(bytes).zip(compared))
@@ -262,14 +287,16 @@ impl Checker {
         if differing.is_empty() {
             return None;
         }
-        let changed = match cached {
-            // The DTE points to another table than it did.
-            Cached::Irte(requester, _) if was != now => self.walk.dte_interrupts(requester).collect(),
-            _ => differing,
+        let (changed, since_read) = match cached {
+            // The DTE points to another table than it did, which may have come before the entry was read.
+            Cached::Irte(requester, _) if was != now => {
+                (self.walk.dte_interrupts(requester).collect(), dte_at)
+            }
+            _ => (differing, since),
         };
         let change = changed
             .into_iter()
-            .filter_map(|at| self.changes.first_after(at, since))
+            .filter_map(|at| self.changes.first_after(at, since_read))
             .min_by_key(|change| change.moment.order);
         Some(Missed {
             since,
@@ -278,8 +305,10 @@ impl Checker {
         })
     }
 
-    fn invalidated(&self, cached: Cached, change: Option<Change>) -> bool {
-        let since = change.map_or(Moment::default(), |change| change.moment);
+    /// Whether it was, since it was read and since that change.
+    fn invalidated(&self, cached: Cached, read: Moment, change: Option<Change>) -> bool {
+        let moments = change.map(|change| change.moment).into_iter().chain([read]);
+        let since = moments.max_by_key(|moment| moment.order).unwrap_or(read);
         self.invalidations
             .after(since, None)
             .any(|command| match (command, cached) {

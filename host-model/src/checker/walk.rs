@@ -15,7 +15,10 @@ const INT_CTL_REMAP: u8 = 2;
 /// The tables in memory.
 pub(super) struct Walk {
     memory: Arc<GuestMemoryMmap>,
-    device_table: Range<u64>,
+    /// The device table's segments.
+    device_table: [Range<u64>; 8],
+    /// So many top bits of a requester ID choose the segment.
+    segment_bits: u32,
     format: IrteFormat,
     /// Interrupt remapping tables by address, with their length in bytes.
     tables: BTreeMap<u64, u64>,
@@ -25,14 +28,27 @@ impl Walk {
     pub(super) fn new(memory: Arc<GuestMemoryMmap>) -> Self {
         Self {
             memory,
-            device_table: 0..0,
+            device_table: Default::default(),
+            segment_bits: 0,
             format: IrteFormat::Bits32,
             tables: BTreeMap::new(),
         }
     }
 
-    pub(super) fn set_device_table(&mut self, base: u64, bytes: u64) {
-        self.device_table = base..base.saturating_add(bytes);
+    pub(super) fn set_device_table(&mut self, segment: usize, base: u64, bytes: u64) {
+        if let Some(table) = self.device_table.get_mut(segment) {
+            *table = base..base.saturating_add(bytes);
+        }
+    }
+
+    pub(super) fn set_segment_bits(&mut self, bits: u8) {
+        self.segment_bits = bits.min(3).into();
+    }
+
+    /// Offset of an address in the segment of the device table that holds it.
+    fn in_device_table(&self, address: u64) -> Option<u64> {
+        let table = self.device_table.iter().find(|table| table.contains(&address))?;
+        Some(address - table.start)
     }
 
     pub(super) fn set_irte_format(&mut self, ga_en: bool, xt_en: bool) {
@@ -57,7 +73,7 @@ impl Walk {
     /// Whether this address is in the device table or in a table that a DTE points to.
     pub(super) fn is_table(&self, address: u64) -> bool {
         let below = self.tables.range(..=address).next_back();
-        self.device_table.contains(&address) || below.is_some_and(|(start, len)| address - start < *len)
+        self.in_device_table(address).is_some() || below.is_some_and(|(start, len)| address - start < *len)
     }
 
     /// Bits of a cached entry that must be as in memory: all but those that the IOMMU reads on every use.
@@ -73,7 +89,7 @@ impl Walk {
     pub(super) fn is_change(&self, address: u64, old: u8, new: u8) -> bool {
         let [old, new] = [old, new].map(RawIrte::from);
         let begins_irte =
-            !self.device_table.contains(&address) && address.is_multiple_of(self.format.bytes());
+            self.in_device_table(address).is_none() && address.is_multiple_of(self.format.bytes());
         let bits = if begins_irte {
             self.cached_bits(old) | self.cached_bits(new)
         } else {
@@ -84,11 +100,11 @@ impl Walk {
 
     /// Learns of the remapping table that a write to a DTE makes known.
     pub(super) fn about_to_store(&mut self, address: u64, bytes: &[u8]) {
-        if !self.device_table.contains(&address) {
+        let Some(start) = self.in_device_table(address) else {
             return;
-        }
+        };
         for (n, chunk) in bytes.chunks_exact(8).enumerate() {
-            let offset = address - self.device_table.start + 8 * n as u64;
+            let offset = start + 8 * n as u64;
             if offset % DTE_BYTES == 16
                 && let Some(word) = chunk.first_chunk()
             {
@@ -103,7 +119,9 @@ impl Walk {
 
     /// Where the bytes of a DTE's interrupt half are.
     pub(super) fn dte_interrupts(&self, requester: RequesterId) -> Range<u64> {
-        let start = self.device_table.start + DTE_BYTES * u64::from(requester.0) + 16;
+        let segment = u32::from(requester.0) << self.segment_bits >> 16;
+        let index = requester.0 & 0xffff >> self.segment_bits;
+        let start = self.device_table[segment as usize].start + DTE_BYTES * u64::from(index) + 16;
         start..start + 8
     }
 

@@ -76,8 +76,12 @@ struct Executed {
 #[derive(Debug)]
 enum Until {
     LookupsAnswered(Barrier),
-    /// Whether it has.
-    DeviceAnswered(bool),
+    DeviceAnswered {
+        /// Whether it has.
+        answered: bool,
+        /// Of the command, whatever becomes of its ring meanwhile.
+        address: u64,
+    },
 }
 
 /// A device has executed INVALIDATE_IOTLB_PAGES, or not. The IOMMU has no clock: whoever has one says when
@@ -104,7 +108,7 @@ impl CommandProcessor {
     }
 
     fn is_held_up(&self) -> bool {
-        !self.executed.is_empty() || !self.deferred.is_empty()
+        !self.executed.is_empty() || self.waiting.is_some() || !self.deferred.is_empty()
     }
 }
 
@@ -143,35 +147,36 @@ impl<M: GuestMemory> Iommu<M> {
         if commands.executed.iter().any(|e| self.is_over(e)) {
             return true;
         }
-        let fetchable = |ring| self.head_offset(ring) != self.tail_offset(ring);
-        let room = match commands.waiting {
-            Some(_) => commands.executed.is_empty(),
-            None => commands.executed.len() < CAPACITY,
+        let Some(ring) = commands.source.map(|source| source.ring) else {
+            return false;
         };
-        room && commands
-            .source
-            .is_some_and(|source| fetchable(source.ring) || !commands.deferred.is_empty())
+        if commands.waiting.is_some() {
+            return commands.executed.is_empty();
+        }
+        let fetchable = self.head_offset(ring) != self.tail_offset(ring);
+        commands.executed.len() < CAPACITY && (fetchable || !commands.deferred.is_empty())
     }
 
     /// The answer of a device to the oldest INVALIDATE_IOTLB_PAGES for it that has none; `false` if it has them all.
     pub fn iotlb_response(&self, device: RequesterId, response: IotlbResponse) -> bool {
         let state = &mut *self.state.lock();
-        let waits = |e: &&mut Executed| {
-            let of_device =
-                matches!(e.command, Command::InvalidateIotlbPages { device: d, .. } if d == device);
-            of_device && matches!(e.until, Until::DeviceAnswered(false))
-        };
-        let Some(executed) = state.commands.executed.iter_mut().find(waits) else {
+        let waiting = state.commands.executed.iter_mut().find_map(|executed| {
+            match (&executed.command, &mut executed.until) {
+                (
+                    Command::InvalidateIotlbPages { device: d, .. },
+                    Until::DeviceAnswered { answered, address },
+                ) if *d == device && !*answered => Some((answered, *address)),
+                _ => None,
+            }
+        });
+        let Some((answered, address)) = waiting else {
             return false;
         };
-        executed.until = Until::DeviceAnswered(true);
+        *answered = true;
         if response == IotlbResponse::TimedOut {
-            let address = state.commands.source.map_or(0, |source| source.ring.address);
-            let event = Event::IotlbInvTimeout {
-                device,
-                address: address + u64::from(executed.offset),
-            };
-            state.registers.log_event(event);
+            state
+                .registers
+                .log_event(Event::IotlbInvTimeout { device, address });
         }
         true
     }
@@ -276,7 +281,7 @@ impl<M: GuestMemory> Iommu<M> {
     fn is_over(&self, executed: &Executed) -> bool {
         match &executed.until {
             Until::LookupsAnswered(barrier) => self.in_flight.passed(barrier),
-            Until::DeviceAnswered(answered) => *answered,
+            Until::DeviceAnswered { answered, .. } => *answered,
         }
     }
 
@@ -345,7 +350,12 @@ impl<M: GuestMemory> Iommu<M> {
                 Affected::Memory
             }
             Command::InvalidateIotlbPages { .. } => {
-                return waits(state, offset, command, Until::DeviceAnswered(false));
+                let ring = state.commands.source.map_or(0, |source| source.ring.address);
+                let until = Until::DeviceAnswered {
+                    answered: false,
+                    address: ring + u64::from(offset),
+                };
+                return waits(state, offset, command, until);
             }
             // A hint, and an answer that is the owner's to forward. A COMPLETION_WAIT has its own way.
             Command::PrefetchIommuPages { .. }

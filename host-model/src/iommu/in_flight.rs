@@ -3,6 +3,7 @@
 //! A lookup takes a slot before it looks at generations and memory; an invalidation counts the generation up before
 //! it looks at the slots. So either the lookup sees the new generation, or the invalidation sees the lookup.
 
+use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 use bitfield_struct::bitfield;
@@ -11,7 +12,6 @@ use sim_bridge::RequesterId;
 use super::sync::AtomicU64;
 
 /// The lookups that have begun and are not answered.
-#[derive(Debug)]
 pub(super) struct InFlight {
     slots: Box<[AtomicU64]>,
     /// No slot from here on was ever taken.
@@ -93,6 +93,16 @@ pub(super) struct Barrier {
     overflow: bool,
 }
 
+/// The slots that were ever taken: every token has one of these.
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlight")
+            .field("slots", &self.used().map(|(_, slot)| slot).collect::<Vec<_>>())
+            .field("overflow", &self.overflow)
+            .finish()
+    }
+}
+
 impl InFlight {
     pub(super) fn new() -> Self {
         Self {
@@ -111,7 +121,7 @@ impl InFlight {
                 continue;
             }
             // Before the slot is taken: an invalidation that sees the slot must look at it.
-            if index as u64 >= self.used.load(Relaxed) {
+            if index as u64 >= self.used.load(SeqCst) {
                 self.used.fetch_max(index as u64 + 1, SeqCst);
             }
             let new = SlotWord::new()
@@ -163,7 +173,7 @@ impl InFlight {
     /// Are all lookups before the barrier answered?
     pub(super) fn passed(&self, barrier: &Barrier) -> bool {
         let waits = |(index, word): &(usize, u64)| self.slots[*index].load(Acquire) == *word;
-        !barrier.slots.iter().any(waits) && !(barrier.overflow && self.overflow.load(Acquire) != 0)
+        !(barrier.slots.iter().any(waits) || barrier.overflow && self.overflow.load(Acquire) != 0)
     }
 }
 

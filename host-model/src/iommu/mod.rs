@@ -94,6 +94,8 @@ mod config;
 mod guest;
 mod in_flight;
 mod logs;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod message;
 mod outcome;
 mod own_interrupts;

@@ -83,7 +83,7 @@ pub struct FillToken<'a> {
 #[derive(Debug, Clone, Copy)]
 enum TableRead {
     Dte { address: u64 },
-    Irte { target: IrteTarget, dte_cached: bool },
+    Irte { target: IrteTarget, knowable: bool },
     GuestFields { target: IrteTarget, cached: [u64; 2] },
 }
 
@@ -290,11 +290,11 @@ impl<M: GuestMemory> Iommu<M> {
                 self.with_dte(walk, dte, observer)
             }
             (TableRead::Dte { address }, Err(error)) => self.block(judge.unreadable_dte(*address, error)),
-            (TableRead::Irte { target, dte_cached }, Ok(raw)) => {
+            (TableRead::Irte { target, knowable }, Ok(raw)) => {
                 let raw = self.second_half(walk, target, raw);
                 let verdict = judge.irte(target, raw);
                 let interrupt = match verdict {
-                    Ok(IrteVerdict::Remap(interrupt)) if *dte_cached => Some(interrupt),
+                    Ok(IrteVerdict::Remap(interrupt)) if *knowable => Some(interrupt),
                     _ => None,
                 };
                 let from = self.cache_irte(walk, target, raw, interrupt);
@@ -334,15 +334,15 @@ impl<M: GuestMemory> Iommu<M> {
             Ok(DteVerdict::Remap(target)) => target,
             Err(refusal) => return self.block(refusal),
         };
-        let dte_cached = dte.is_cached;
+        let knowable = dte.knowable;
         let Some(irte) = self.cached_irte(walk, target.index) else {
-            return Next::Read(TableRead::Irte { target, dte_cached });
+            return Next::Read(TableRead::Irte { target, knowable });
         };
         observer.irte(irte.lookup);
         let raw = irte.lookup.raw;
         let verdict = judge.irte(&target, raw);
         match verdict {
-            Ok(IrteVerdict::Remap(interrupt)) if dte_cached => self.know(walk, irte.place, interrupt),
+            Ok(IrteVerdict::Remap(interrupt)) if knowable => self.know(walk, irte.place, interrupt),
             Ok(IrteVerdict::Post(_)) => {
                 let cached = [raw as u64, (raw >> 64) as u64];
                 return Next::Read(TableRead::GuestFields { target, cached });

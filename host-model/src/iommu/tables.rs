@@ -6,7 +6,7 @@ use sim_bridge::RequesterId;
 use vm_memory::{Address, ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryRegion, VolatileMemory};
 
 use super::Iommu;
-use super::cache::{CacheEvent, CacheKind, Guard, Inserted, InvalidationCause, Place, Words};
+use super::cache::{CacheEvent, CacheKind, Guard, Inserted, InvalidationCause, Place, Replacement, Words};
 use super::config::{CacheRemapEnClear, DevtabInvalidation, OutOfRangeDevice};
 use super::outcome::{Interrupt, Lookup, LookupFrom};
 use super::remap::{Mode, Walk};
@@ -40,7 +40,8 @@ fn device_of_irte_key(key: u64) -> RequesterId {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dte {
     pub(super) lookup: Lookup<RawDte>,
-    pub(super) is_cached: bool,
+    /// What it comes to may be remembered: it is cached, and its uses need not be noticed as with true LRU.
+    pub(super) knowable: bool,
 }
 
 /// An IRT cache entry.
@@ -154,7 +155,7 @@ impl<M: GuestMemory> Iommu<M> {
         );
         found.map(|(_, lookup)| Dte {
             lookup,
-            is_cached: true,
+            knowable: self.config.dte_cache.replacement() != Replacement::TrueLru,
         })
     }
 
@@ -177,7 +178,8 @@ impl<M: GuestMemory> Iommu<M> {
             false => LookupFrom::Uncached,
         };
         let lookup = Lookup { from, address, raw };
-        Dte { lookup, is_cached }
+        let knowable = is_cached && self.config.dte_cache.replacement() != Replacement::TrueLru;
+        Dte { lookup, knowable }
     }
 
     /// Like [`Self::cached_dte`].
@@ -280,7 +282,10 @@ impl<M: GuestMemory> Iommu<M> {
     pub(super) fn invalidate_irtes(&self, device: RequesterId) {
         self.counters
             .count_alone(CacheKind::Irt, CacheEvent::Invalidation(InvalidationCause::One));
-        let began_anew = self.irt_generations.invalidate(device);
+        let began_anew = self.irt_generations.invalidate(device, || {
+            self.irt_cache
+                .drop_where(|key, _| device_of_irte_key(key) == device);
+        });
         // After the generation: who sees the new stamp sees the new generation.
         self.dte_cache.listener().move_on(device);
         if began_anew {
@@ -288,8 +293,6 @@ impl<M: GuestMemory> Iommu<M> {
                 CacheKind::Irt,
                 CacheEvent::Invalidation(InvalidationCause::GenerationWrap),
             );
-            self.irt_cache
-                .drop_where(|key, _| device_of_irte_key(key) == device);
         }
     }
 

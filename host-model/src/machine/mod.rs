@@ -2,7 +2,11 @@
 //! device.
 
 mod apic;
+mod apic_message;
 mod cpu;
+mod dma;
+mod interrupts;
+mod iommu;
 mod memory;
 mod root_complex;
 #[cfg(test)]
@@ -26,10 +30,10 @@ use sim_bridge::{RequesterId, SimTime};
 
 use crate::checker::Checker;
 use crate::exec::{Executor, Signal};
-use crate::iommu::spec::registers::{Control, DevTabBase, offset};
-use crate::iommu::{Config, InterruptRequest, Iommu};
+use crate::iommu::{Config, Iommu};
 use crate::irq::IrqState;
 use crate::trace::{Kind, Source, Trace};
+use root_complex::Inbound;
 
 /// Physical address of the IOMMU's registers.
 pub const IOMMU_MMIO: u64 = 0xfeb8_0000;
@@ -111,8 +115,8 @@ struct Inner {
     checker: Option<RefCell<Checker>>,
     timing: Timing,
     outstanding: RefCell<BTreeMap<u16, oneshot::Sender<Completion>>>,
-    /// Interrupt messages that wait for their turn, by requester ID; the key is there while a task takes them.
-    interrupts: RefCell<BTreeMap<RequesterId, VecDeque<InterruptRequest>>>,
+    /// What waits for its turn, by requester ID; the key is there while a task takes it.
+    inbound: RefCell<BTreeMap<RequesterId, VecDeque<Inbound>>>,
     next_tag: Cell<u16>,
     /// Registers of functions that are not on the link and never send.
     quiet: RefCell<BTreeMap<u64, u32>>,
@@ -148,7 +152,7 @@ impl Machine {
             checker,
             timing: config.timing,
             outstanding: RefCell::default(),
-            interrupts: RefCell::default(),
+            inbound: RefCell::default(),
             next_tag: Cell::new(0),
             quiet: RefCell::default(),
             failure: RefCell::default(),
@@ -330,42 +334,6 @@ impl Machine {
             .get_mut(&address)
             .map(|register| *register = value)
             .is_some()
-    }
-
-    fn write_iommu(&self, offset: u64, size: usize, value: u64) {
-        self.iommu().write(offset, size, value);
-        let register = offset & !7;
-        self.with_checker(|checker| match register {
-            offset::DEV_TAB_BASE => {
-                let table = DevTabBase::from_bits(self.iommu().read(register, 8));
-                checker.device_table(table.address(), table.length());
-            }
-            offset::CONTROL => {
-                let control = Control::from_bits(self.iommu().read(register, 8));
-                checker.irte_format(control.ga_en(), control.xt_en());
-            }
-            _ => {}
-        });
-        self.run_iommu();
-    }
-
-    /// Lets the IOMMU do what it has to do, a step at a time, until it waits or is done.
-    fn run_iommu(&self) {
-        if self.0.iommu_runs.get() || !self.iommu().has_work() {
-            return;
-        }
-        self.0.iommu_runs.set(true);
-        let machine = self.clone();
-        self.executor().spawn("IOMMU", async move {
-            loop {
-                machine.executor().sleep(machine.timing().iommu_step).await;
-                let Some(step) = machine.iommu().step() else { break };
-                let now = machine.now();
-                machine.with_checker(|checker| checker.stepped(&step, now));
-                machine.record(Source::Iommu, Kind::Stepped(step));
-            }
-            machine.0.iommu_runs.set(false);
-        });
     }
 
     /// Runs the handler of the highest requested vector if the CPU takes interrupts now.

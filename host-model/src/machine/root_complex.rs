@@ -1,27 +1,45 @@
 //! Where TLPs from the device go.
 
 use sim_bridge::link::{Arrival, LinkError};
-use sim_bridge::tlp::{Body, Completion, CompletionStatus, MemRead, MemWrite, Tlp};
+use sim_bridge::tlp::{Attributes, Body, Completion, CompletionStatus, MemWrite, Tlp};
 use sim_bridge::{RequesterId, SimTime};
 
+use super::dma::address_type;
 use super::{Machine, ROOT_COMPLEX};
-use crate::checker::Freshness;
-use crate::iommu::{Answer, InterruptRequest, Observed, Outcome, Posted, Response};
-use crate::trace::{Dropped, Ending, Kind, Source};
+use crate::iommu::InterruptRequest;
+use crate::iommu::translate::AddressType;
+use crate::trace::{Dropped, Kind, Source};
+
+/// What a device has sent and what has to keep its place in the order.
+pub(super) enum Inbound {
+    Interrupt(InterruptRequest),
+    Write(Attributes, MemWrite),
+    /// A memory read request.
+    Read(Tlp),
+    Completion(Completion),
+}
 
 /// Interrupt messages are memory writes to 0xFEEx_xxxx.
-const INTERRUPT_ADDRESSES: u64 = 0xfee;
+pub(super) fn is_interrupt_address(address: u64) -> bool {
+    address >> 20 == 0xfee
+}
+
+/// A translated address is one of memory, even there.
+fn is_interrupt(attributes: Attributes, write: &MemWrite) -> bool {
+    is_interrupt_address(write.address) && address_type(attributes) != AddressType::Translated
+}
 
 impl Machine {
     /// Takes a TLP from the device.
     pub(super) fn arrived(&self, Arrival { at, tlp }: Arrival, latency: SimTime) {
         self.record(Source::Link, Kind::ToHost(tlp.clone()));
-        match &tlp.body {
-            Body::MemWrite(_) if tlp.attributes.poisoned => self.drop_write(Dropped::Poisoned),
-            Body::MemWrite(write) if write.address >> 20 == INTERRUPT_ADDRESSES => {
+        let attributes = tlp.attributes;
+        match tlp.body {
+            Body::MemWrite(write) if attributes.poisoned => self.drop_write(&write, Dropped::Poisoned),
+            Body::MemWrite(write) if is_interrupt(attributes, &write) => {
                 // One whole DW (PCIe Base spec 6.1.4); nothing else there means anything.
                 let ([a, b, c, d], 0xf) = (&write.data[..], write.first_be) else {
-                    return self.drop_write(Dropped::NoInterruptMessage);
+                    return self.drop_write(&write, Dropped::NoInterruptMessage);
                 };
                 let request = InterruptRequest {
                     requester: write.requester,
@@ -31,11 +49,18 @@ impl Machine {
                 self.0
                     .trace
                     .record(at - latency, Source::Rtl, Kind::InterruptSent(request));
-                self.interrupt(request);
+                self.in_turn(request.requester, Inbound::Interrupt(request));
             }
-            Body::MemWrite(write) => self.write_memory(write),
-            Body::MemRead(read) => self.complete_read(&tlp, read),
-            Body::Completion(completion) => self.completed(completion),
+            Body::MemWrite(write) => self.in_turn(write.requester, Inbound::Write(attributes, write)),
+            Body::MemRead(ref read) => self.in_turn(read.requester, Inbound::Read(tlp)),
+            Body::Completion(completion) => {
+                // With nothing in its way it need not wait for a task's turn.
+                if self.0.inbound.borrow().contains_key(&completion.completer) {
+                    self.in_turn(completion.completer, Inbound::Completion(completion));
+                } else {
+                    self.completed(&completion);
+                }
+            }
             // A device's requests for configuration space and its messages have nothing to reach here.
             Body::ConfigRead(_) | Body::ConfigWrite(_) => {
                 self.complete_with(&tlp, CompletionStatus::UnsupportedRequest, &[]);
@@ -44,39 +69,7 @@ impl Machine {
         }
     }
 
-    fn write_memory(&self, write: &MemWrite) {
-        if !self.is_memory(write.address, write.data.len() as u64) {
-            return self.drop_write(Dropped::NoMemory);
-        }
-        for (address, bytes) in write.runs() {
-            self.with_checker(|checker| checker.about_to_store(address, bytes, None, self.now()));
-            self.memory().store(address, bytes);
-        }
-    }
-
-    /// Posted requests have no completion to say so.
-    fn drop_write(&self, why: Dropped) {
-        self.record(Source::Link, Kind::Dropped(why));
-    }
-
-    fn is_memory(&self, address: u64, len: u64) -> bool {
-        address
-            .checked_add(len)
-            .is_some_and(|end| end <= self.memory().end())
-    }
-
-    fn complete_read(&self, tlp: &Tlp, read: &MemRead) {
-        let len = u64::from(read.length) * 4;
-        if !self.is_memory(read.address, len) {
-            return self.complete_with(tlp, CompletionStatus::UnsupportedRequest, &[]);
-        }
-        let bytes: Vec<u8> = (0..len / 4)
-            .flat_map(|n| self.memory().load::<4>(read.address + 4 * n))
-            .collect();
-        self.complete_with(tlp, CompletionStatus::Successful, &bytes);
-    }
-
-    fn complete_with(&self, tlp: &Tlp, status: CompletionStatus, data: &[u8]) {
+    pub(super) fn complete_with(&self, tlp: &Tlp, status: CompletionStatus, data: &[u8]) {
         if let Ok(completion) = tlp.completion(ROOT_COMPLEX, status, data) {
             self.send(&completion);
         }
@@ -96,28 +89,25 @@ impl Machine {
         }
     }
 
-    /// Takes an interrupt message to its end. Those of one requester ID stay in order, as posted requests do (PCIe Base
-    /// spec 2.4.1); those of different IDs may pass each other, as with ID-based ordering.
-    fn interrupt(&self, request: InterruptRequest) {
-        let id = request.requester;
-        let mut waiting = self.0.interrupts.borrow_mut();
+    /// Takes a request or completion in its turn. Those of one requester ID stay in order, as posted requests do, reads and
+    /// completions pass no posted request, and posted requests pass reads (PCIe Base spec 2.4.1). Those of different IDs may
+    /// pass each other, as with ID-based ordering.
+    fn in_turn(&self, id: RequesterId, what: Inbound) {
+        let mut waiting = self.0.inbound.borrow_mut();
         if let Some(queue) = waiting.get_mut(&id) {
-            return queue.push_back(request);
+            return queue.push_back(what);
         }
-        waiting.insert(id, [request].into());
+        waiting.insert(id, [what].into());
         let machine = self.clone();
-        self.executor().spawn(format!("interrupts of {id}"), async move {
-            while let Some(request) = machine.next_interrupt(id) {
-                let (answer, freshness) = machine.remap(request).await;
-                machine
-                    .executor()
-                    .spawn("interrupt", machine.clone().finish(answer, freshness));
+        self.executor().spawn(format!("requests of {id}"), async move {
+            while let Some(next) = machine.next_inbound(id) {
+                machine.take(next).await;
             }
         });
     }
 
-    fn next_interrupt(&self, id: RequesterId) -> Option<InterruptRequest> {
-        let mut waiting = self.0.interrupts.borrow_mut();
+    fn next_inbound(&self, id: RequesterId) -> Option<Inbound> {
+        let mut waiting = self.0.inbound.borrow_mut();
         let next = waiting.get_mut(&id).and_then(|queue| queue.pop_front());
         if next.is_none() {
             waiting.remove(&id);
@@ -125,75 +115,18 @@ impl Machine {
         next
     }
 
-    /// Takes an interrupt message through the IOMMU.
-    async fn remap(&self, request: InterruptRequest) -> (Answer, Option<Freshness>) {
-        let sample = || {
-            self.with_checker(|checker| checker.sample(self.now()))
-                .unwrap_or_default()
-        };
-        let mut sampled = sample();
-        let mut samples = Vec::new();
-        let mut observed = Observed::default();
-        let mut response = self.iommu().request_observed(&request, &mut observed);
-        let outcome = loop {
-            match response {
-                Response::Answer(outcome) => break outcome,
-                Response::Fill(token) => {
-                    samples.push((token.address(), sampled));
-                    self.executor().sleep(self.timing().iommu_memory_read).await;
-                    sampled = sample();
-                    response = self.iommu().complete_observed(token, &mut observed);
-                    self.run_iommu();
-                }
+    /// Until something later may follow.
+    async fn take(&self, inbound: Inbound) {
+        match inbound {
+            Inbound::Interrupt(request) => {
+                let (answer, freshness) = self.remap(request).await;
+                self.executor()
+                    .spawn("interrupt", self.clone().finish(answer, freshness));
             }
-        };
-        let answer = Answer::new(request, outcome, observed);
-        let freshness = self.with_checker(|checker| checker.judge(&answer, &samples, self.now()));
-        self.record(Source::Iommu, Kind::Answered { answer, freshness });
-        self.run_iommu();
-        if samples.is_empty() {
-            self.executor().sleep(self.timing().iommu_hit).await;
+            Inbound::Write(attributes, write) => self.write_memory(attributes, &write).await,
+            Inbound::Read(tlp) => self.executor().spawn("read", self.clone().read_memory(tlp)),
+            Inbound::Completion(completion) => self.completed(&completion),
         }
-        (answer, freshness)
-    }
-
-    /// From the IOMMU to where it ends.
-    async fn finish(self, answer: Answer, freshness: Option<Freshness>) {
-        if !matches!(answer.outcome, Outcome::Blocked { .. }) {
-            self.executor().sleep(self.timing().apic).await;
-        }
-        let ending = self.deliver(&answer);
-        self.with_checker(|checker| checker.ended(&answer, freshness, ending));
-        self.record(
-            ending.place().map_or(Source::Iommu, |(cpu, _)| Source::Cpu(cpu)),
-            Kind::Ended {
-                request: answer.request,
-                ending,
-            },
-        );
-        self.0.ended.set(self.0.ended.get() + 1);
-        self.0.ending.notify();
-    }
-
-    fn deliver(&self, answer: &Answer) -> Ending {
-        let (destination, vector) = match answer.outcome {
-            Outcome::Blocked { .. } => return Ending::Blocked,
-            Outcome::Posted(Posted { backing_page, .. }) => return Ending::Posted { backing_page },
-            Outcome::Remapped(interrupt) => (interrupt.destination(), interrupt.vector()),
-            // The compatibility format: destination in address bits 19:12, vector in data bits 7:0 (Intel SDM 11.11).
-            Outcome::Forwarded { address, data } => ((address >> 12 & 0xff) as u32, data as u8),
-        };
-        let Some(apic) = self.apic(destination) else {
-            return Ending::Lost { destination };
-        };
-        apic.accept(self.now(), vector);
-        let ending = self
-            .0
-            .irqs
-            .borrow()
-            .classify(destination, vector, &answer.request);
-        self.take_interrupt(destination);
-        ending
     }
 
     /// Sends a TLP to the device.

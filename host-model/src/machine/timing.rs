@@ -9,9 +9,9 @@ pub struct Timing {
     pub mmio_read: SimTime,
     /// A table read of the IOMMU, from issue to answer.
     pub iommu_memory_read: SimTime,
-    /// An interrupt that hits the IOMMU's caches.
+    /// A request that hits the IOMMU's caches. Of a memory request, what it takes beside the reads of tables.
     pub iommu_hit: SimTime,
-    /// One step of the IOMMU's command processor or event log.
+    /// One step of the IOMMU's own work.
     pub iommu_step: SimTime,
     /// From the IOMMU to the local APIC.
     pub apic: SimTime,

@@ -152,7 +152,11 @@ fn describe(kind: &Kind) -> String {
         }
         Kind::ToHost(tlp) => format!("to host: {tlp}"),
         Kind::ToDevice(tlp) => format!("to device: {tlp}"),
-        Kind::Dropped(why) => format!("dropped: {why:?}"),
+        Kind::Dropped {
+            requester,
+            address,
+            why,
+        } => format!("dropped: write of {requester} to {address:#x}, {why:?}"),
         Kind::Answered { answer, freshness } => {
             format!(
                 "{}: {}{}",
@@ -161,7 +165,12 @@ fn describe(kind: &Kind) -> String {
                 crate::view::freshness(*freshness)
             )
         }
+        Kind::Translated { request, outcome } => {
+            let requester = request.requester;
+            format!("{requester}{}", crate::view::translation(request, outcome))
+        }
         Kind::Stepped(step) => format!("{step:?}"),
+        Kind::OwnInterrupt { about, reached } => crate::view::own_interrupt(*about, reached),
         Kind::Ended { request, ending } => format!("{}: {ending}", request.requester),
         Kind::Taken { vector, handled } => {
             format!(

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
 use host_model::checker::{Finding, FindingKind, History, Verdict};
-use host_model::trace::Ending;
+use host_model::trace::{Ending, Loss};
 use sim_bridge::{RequesterId, SimTime};
 
 use crate::run::{Interrupts, Outcome, Spec};
@@ -181,9 +181,11 @@ fn met(finding: &Finding) -> String {
             Ending::Delivered { .. } => "where its own handler still is",
             Ending::Misrouted { .. } => "where another's handler is (misrouted)",
             Ending::Spurious { .. } => "where no handler is (spurious)",
+            Ending::Special { .. } => "without a vector (spurious)",
             Ending::Blocked => "but was blocked",
-            Ending::Lost { .. } => "where no CPU is (lost)",
-            Ending::Posted { .. } => "a virtual CPU that none runs (lost)",
+            Ending::Lost(Loss::NoApic(_)) => "where no CPU is (lost)",
+            Ending::Lost(Loss::Posted(_)) => "where no virtual CPU runs (lost)",
+            Ending::Lost(_) => "which no CPU takes (lost)",
         };
         if !met.contains(&what) {
             met.push(what);

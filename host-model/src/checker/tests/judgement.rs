@@ -176,7 +176,7 @@ fn a_lost_interrupt_is_a_finding_and_a_blocked_one_is_not() {
         .checker
         .ended(&answer(LookupFrom::Hit), judged, Ending::Blocked);
     assert_eq!(direct.checker.findings(), []);
-    let lost = Ending::Lost { destination: 9 };
+    let lost = Ending::Lost(crate::trace::Loss::NoApic(9));
     direct.checker.ended(&answer(LookupFrom::Hit), judged, lost);
     let findings = direct.checker.findings();
     assert_eq!((findings.len(), findings[0].kind), (1, FindingKind::Lost));

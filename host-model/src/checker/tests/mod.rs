@@ -1,5 +1,6 @@
 //! The checker on a machine whose tables and commands a test writes by hand: raw bits, 32-bit entries.
 
+mod coherence;
 mod guest;
 mod judgement;
 mod machine;

@@ -12,7 +12,11 @@ pub(in super::super) struct Generations {
 }
 
 /// Requester IDs.
+#[cfg(not(loom))]
 const DEVICES: usize = 1 << 16;
+/// The model checker creates them anew for each order of events.
+#[cfg(loom)]
+const DEVICES: usize = 2;
 
 impl Generations {
     /// `bits` wide, 1 to 64: after 2^`bits` invalidations a requester ID is back at the first.
@@ -30,29 +34,39 @@ impl Generations {
     /// What an entry must have to be hit.
     #[inline]
     pub(in super::super) fn of(&self, device: RequesterId) -> u64 {
-        self.devices[usize::from(device.0)].load(Acquire)
+        self.devices[usize::from(device.0) % DEVICES].load(Acquire)
     }
 
     /// For a fill that has been entered as in flight: either this is the generation after an invalidation, or the
     /// invalidation sees the fill.
     #[inline]
     pub(in super::super) fn capture(&self, device: RequesterId) -> u64 {
-        self.devices[usize::from(device.0)].load(SeqCst)
+        self.devices[usize::from(device.0) % DEVICES].load(SeqCst)
     }
 
-    /// Whether the count began anew: then the cache must drop what the requester ID has, and refuse fills that have
-    /// begun. Not to be called by two threads at once.
+    /// Whether the count began anew. Then `drop` drops what the requester ID has in the cache, and refuses fills that
+    /// have begun: before, so that what the first generation had can't be hit in it again, and after, so that what the
+    /// last one had can't either when that comes again. Not to be called by two threads at once.
     #[inline]
-    pub(in super::super) fn invalidate(&self, device: RequesterId) -> bool {
-        let generation = &self.devices[usize::from(device.0)];
+    pub(in super::super) fn invalidate(&self, device: RequesterId, drop: impl Fn()) -> bool {
+        let generation = &self.devices[usize::from(device.0) % DEVICES];
         let next = generation.load(Relaxed).wrapping_add(1) & self.mask;
+        let begins_anew = next == 0;
+        if begins_anew {
+            drop();
+        }
         generation.swap(next, SeqCst);
-        next == 0
+        if begins_anew {
+            drop();
+        }
+        begins_anew
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     #[test]
@@ -61,7 +75,7 @@ mod tests {
         let devices = [0, 0x4100, 0xffff].map(RequesterId);
         let all = || devices.map(|device| generations.of(device));
         let before = all();
-        assert!(!generations.invalidate(devices[1]));
+        assert!(!generations.invalidate(devices[1], || {}));
         let after = all();
         assert_eq!([after[0], after[2]], [before[0], before[2]]);
         assert_ne!(after[1], before[1]);
@@ -70,8 +84,15 @@ mod tests {
     #[test]
     fn a_count_that_begins_anew_says_so() {
         let generations = Generations::new(4);
-        let began_anew: Vec<bool> = (0..32).map(|_| generations.invalidate(RequesterId(7))).collect();
+        let dropped_at = RefCell::new(vec![]);
+        let began_anew: Vec<bool> = (0..32)
+            .map(|_| {
+                let drop = || dropped_at.borrow_mut().push(generations.of(RequesterId(7)));
+                generations.invalidate(RequesterId(7), drop)
+            })
+            .collect();
         let at: Vec<usize> = (0..32).filter(|n| began_anew[*n]).collect();
         assert_eq!(at, [15, 31]);
+        assert_eq!(dropped_at.into_inner(), [15, 0, 15, 0]);
     }
 }

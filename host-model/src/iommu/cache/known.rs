@@ -78,8 +78,13 @@ pub(in super::super) struct KnownHits(Box<[KnownHit]>);
 struct KnownHit {
     /// Stamp and key, or 0.
     known: AtomicU64,
+    /// [`VALUE`], and above it a sequence number: the same stamp and key may come back with another value, after
+    /// others were here in between.
     value: AtomicU64,
 }
+
+/// Bits of what is remembered.
+const VALUE: u64 = (1 << 56) - 1;
 
 impl KnownHits {
     pub(in super::super) fn new(entries: usize) -> Self {
@@ -110,12 +115,10 @@ impl<const N: usize> Cache<N, KnownHits> {
         let first = self.set_of(key).wrapping_mul(self.ways);
         let hits = self.listener.0.get(first..first.wrapping_add(self.ways))?;
         for hit in hits {
-            if hit.known.load(Acquire) == known {
-                let value = hit.value.load(Relaxed);
-                fence(Acquire);
-                if hit.known.load(Relaxed) == known {
-                    return Some(value);
-                }
+            // The value that is there before and after the look at the key is the key's.
+            let value = hit.value.load(Acquire);
+            if hit.known.load(Acquire) == known && hit.value.load(Relaxed) == value {
+                return Some(value & VALUE);
             }
         }
         None
@@ -136,9 +139,10 @@ impl<const N: usize> Cache<N, KnownHits> {
         };
         let _lock = self.sets[place.slot / self.ways].lock();
         if entry.is_used_at(place) {
+            let sequence = (hit.value.load(Relaxed) & !VALUE).wrapping_add(VALUE + 1);
             hit.known.store(0, Relaxed);
             fence(Release);
-            hit.value.store(value, Relaxed);
+            hit.value.store(sequence | value & VALUE, Relaxed);
             hit.known.store(known, Release);
         }
     }

@@ -132,10 +132,11 @@ pub enum EventAddress {
 /// Control.IRTCacheDis...
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IrtCacheDis {
-    /// Reads back 1 and disables the IRT cache.
+    /// Reads back 1 and disables the IRT cache: Linux (`iommu_enable_irtcachedis`) then sends no
+    /// INVALIDATE_INTERRUPT_TABLE.
     #[default]
     Sticky,
-    /// Reads back 0.
+    /// Reads back 0, and Linux goes on with the cache.
     Ignored,
 }
 

@@ -129,7 +129,7 @@ impl DteError {
 /// Which bits of quadword 2 are reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DteRevision {
-    /// 183:180 and 187.
+    /// 183:180 and 187 (VirtualBox).
     Rev305,
     /// 181:180. Linux 7.2 uses 183:182 (GuestPagingMode).
     #[default]

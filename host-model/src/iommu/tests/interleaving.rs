@@ -32,6 +32,26 @@ fn a_fill_that_an_invalidation_overtakes_answers_but_is_never_hit() {
     }
 }
 
+/// Its generation is the current one again when it completes.
+#[test]
+fn a_fill_that_a_whole_round_of_generations_overtakes_is_never_hit() {
+    for (generation_bits, rounds) in [(1, 1), (1, 3), (4, 1), (4, 2)] {
+        let config = Config {
+            generation_bits,
+            ..Config::default()
+        };
+        let rig = Rig::with(config, RUN);
+        let token = old_fill(&rig);
+        for _ in 0..rounds << generation_bits {
+            rig.queue(invalidate_irt(RID));
+            rig.run();
+        }
+        let old = rig.complete(token);
+        assert_eq!((target(&old).1, irte_from(&old)), (0x31, LookupFrom::Uncached));
+        assert_eq!(target(&rig.ask(&Rig::message(RID, 3))).1, 0x32);
+    }
+}
+
 #[test]
 fn a_dte_fill_that_an_invalidation_overtakes_is_never_hit() {
     let rig = Rig::new();

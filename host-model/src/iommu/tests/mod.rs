@@ -10,6 +10,8 @@ use super::*;
 
 mod commands;
 mod events;
+mod exhaustive;
+mod faults;
 mod guest;
 mod hostile;
 mod interleaving;
@@ -18,7 +20,9 @@ mod messages;
 mod oracle;
 mod own_interrupts;
 mod page_requests;
+mod reference;
 mod registers;
+mod statistics;
 mod threads;
 mod translate;
 
@@ -113,10 +117,14 @@ impl Rig {
 
     pub(super) fn with(config: Config, control: u64) -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap();
-        let memory = Arc::new(memory);
+        Self::on(&Arc::new(memory), config, control)
+    }
+
+    /// The same on memory that may have been used before.
+    pub(super) fn on(memory: &Arc<GuestMemoryMmap>, config: Config, control: u64) -> Self {
         let rig = Self {
-            iommu: Iommu::new(config, Arc::clone(&memory)),
-            memory,
+            iommu: Iommu::new(config, Arc::clone(memory)),
+            memory: Arc::clone(memory),
         };
         rig.iommu.write(0x00, 8, DEVICE_TABLE | 0x1ff);
         rig.iommu.write(0x08, 8, COMMANDS | 9 << 56);

@@ -291,7 +291,7 @@ impl<M: GuestMemory> Iommu<M> {
             Err(refusal) => return self.refuse(&walk.request, refusal),
         };
         let device = walk.request.requester;
-        if dte.is_cached && !walk.exclusion.base.enable() {
+        if dte.knowable && !walk.exclusion.base.enable() {
             let domains = &self.translations.domains;
             domains.remember(device, walk.stamp, domain.id, domain.tables.permissions);
         }

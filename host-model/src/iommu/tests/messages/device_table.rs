@@ -59,15 +59,6 @@ fn a_requester_id_beyond_the_table_is_looked_up_by_policy() {
 }
 
 #[test]
-fn the_last_requester_id_of_the_table_is_looked_up() {
-    let rig = Rig::new();
-    rig.iommu.write(0x00, 8, DEVICE_TABLE);
-    rig.set_dte(RequesterId(0x7f), dte_remap(TABLE, 9));
-    rig.set_irte32(3, irte32(5, 0x31));
-    assert_eq!(target(&rig.ask(&Rig::message(RequesterId(0x7f), 3))), (5, 0x31));
-}
-
-#[test]
 fn a_device_table_outside_of_memory_is_a_hardware_error() {
     let rig = Rig::new();
     rig.iommu.write(0x00, 8, 1 << 40 | 0x1ff);
@@ -79,15 +70,4 @@ fn a_device_table_outside_of_memory_is_a_hardware_error() {
     rig.run();
     let line = "DEV_TAB_HARDWARE_ERROR device=41:00.0 address=0x10000082000 flags=0x0208";
     assert_eq!(rig.event_lines(), [line]);
-}
-
-#[test]
-fn requester_id_0_is_like_any_other() {
-    let rig = Rig::new();
-    rig.set_irte32(3, irte32(5, 0x31));
-    rig.set_dte(RequesterId(0), dte_remap(TABLE, 9));
-    let answers = [(); 2].map(|()| rig.ask(&Rig::message(RequesterId(0), 3)));
-    let from = answers.map(|answer| (target(&answer), answer.dte.unwrap().from, irte_from(&answer)));
-    let expected = [LookupFrom::Fill, LookupFrom::Hit].map(|from| ((5, 0x31), from, from));
-    assert_eq!(from, expected);
 }

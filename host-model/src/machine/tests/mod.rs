@@ -1,12 +1,16 @@
 //! The root complex, a CPU's accesses, and a run that can't go on, with a scripted device.
 
+mod delivery;
+mod dma;
+mod iommu;
+
 use sim_bridge::tlp::{Attributes, Body, Completion, CompletionStatus, MemWrite, Tlp};
 
 use super::*;
 use crate::checker::Freshness;
 use crate::iommu::{Answer, LookupFrom, Outcome};
 use crate::scripted::ScriptedDevice;
-use crate::trace::{Dropped, Ending};
+use crate::trace::{Dropped, Ending, Loss};
 
 const DEVICE: RequesterId = RequesterId::new(0x41, 0, 0);
 const ALIAS: RequesterId = RequesterId::new(0x41, 0, 1);
@@ -43,7 +47,7 @@ fn last_sent(device: &ScriptedDevice) -> Completion {
 fn dropped(cpu: &Cpu) -> Vec<Dropped> {
     let events = cpu.machine().trace().take().into_iter();
     let dropped = events.filter_map(|event| match event.kind {
-        Kind::Dropped(why) => Some(why),
+        Kind::Dropped { why, .. } => Some(why),
         _ => None,
     });
     dropped.collect()
@@ -155,7 +159,7 @@ fn an_interrupt_for_an_apic_that_is_not_there_is_lost() {
             })
             .next()
     });
-    assert_eq!(ending, Some(Ending::Lost { destination: 9 }));
+    assert_eq!(ending, Some(Ending::Lost(Loss::NoApic(9))));
 }
 
 #[test]
