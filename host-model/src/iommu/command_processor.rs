@@ -150,10 +150,10 @@ impl<M: GuestMemory> Iommu<M> {
         let Some(ring) = commands.source.map(|source| source.ring) else {
             return false;
         };
-        if commands.waiting.is_some() {
-            return commands.executed.is_empty();
-        }
         let fetchable = self.head_offset(ring) != self.tail_offset(ring);
+        if commands.waiting.is_some() {
+            return commands.executed.is_empty() && fetchable;
+        }
         commands.executed.len() < CAPACITY && (fetchable || !commands.deferred.is_empty())
     }
 
@@ -218,7 +218,8 @@ impl<M: GuestMemory> Iommu<M> {
         let ring = commands.source?.ring;
         let offset = self.head_offset(ring);
         if let Some(command) = commands.waiting {
-            if !commands.executed.is_empty() {
+            // Software may have taken it back: the head must not pass the tail.
+            if !commands.executed.is_empty() || offset == self.tail_offset(ring) {
                 return None;
             }
             commands.waiting = None;
@@ -331,12 +332,12 @@ impl<M: GuestMemory> Iommu<M> {
             }
             Command::InvalidateDevtabEntry(device) => {
                 self.invalidate_dte(device);
-                state.reported_faults.forget(device);
+                state.reported_faults.forget(device, &self.translations);
                 Affected::Device(device)
             }
             Command::InvalidateIommuAll => {
                 self.invalidate_all();
-                state.reported_faults.forget_all();
+                state.reported_faults.forget_all(&self.translations);
                 Affected::All
             }
             Command::InvalidateIommuPages {

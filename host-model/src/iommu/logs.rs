@@ -72,8 +72,20 @@ pub(super) struct Log<E> {
     pub(super) tail: RingPointer,
     /// Stopped by an overflow.
     halted: bool,
+    /// An entry found no room in the queue: the log overflows after those that did. Never with an empty queue.
+    overflows: bool,
     queue: VecDeque<E>,
     statistics: LogStatistics,
+}
+
+/// An entry that left the queue.
+#[derive(Debug)]
+pub(super) struct Done<E> {
+    pub(super) entry: E,
+    /// Where it is, in bytes from the start of the ring.
+    pub(super) result: Result<u32, DropReason>,
+    /// The log stopped: it has no room for this entry, or the queue had none for the one after it.
+    pub(super) overflowed: bool,
 }
 
 impl<E> Default for Log<E> {
@@ -83,6 +95,7 @@ impl<E> Default for Log<E> {
             head: RingPointer::new(),
             tail: RingPointer::new(),
             halted: false,
+            overflows: false,
             queue: VecDeque::with_capacity(CAPACITY),
             statistics: LogStatistics::default(),
         }
@@ -103,10 +116,6 @@ impl<E: LogEntry> Log<E> {
         (self.head, self.tail) = (RingPointer::new(), RingPointer::new());
     }
 
-    pub(super) fn stop(&mut self) {
-        self.halted = true;
-    }
-
     pub(super) fn restart(&mut self) {
         self.halted = false;
     }
@@ -121,23 +130,23 @@ impl<E: LogEntry> Log<E> {
         self.statistics
     }
 
-    /// Queues an entry; `false` if there is no room.
-    pub(super) fn push(&mut self, entry: E) -> bool {
-        let room = self.queue.len() < CAPACITY;
-        if room {
+    /// Queues an entry, or loses it if there is no room.
+    pub(super) fn push(&mut self, entry: E, enabled: bool) {
+        // After an overflow the log has no entry: otherwise it would have a gap.
+        if !self.overflows && self.queue.len() < CAPACITY {
             self.queue.push_back(entry);
         } else {
             self.statistics.overflow += 1;
+            self.overflows |= self.ring(enabled).is_some();
         }
-        room
     }
 
-    /// Writes the oldest entry, or drops it. The result is where it is, in bytes from the start of the ring.
+    /// Writes the oldest entry, or drops it.
     pub(super) fn write_next(
         &mut self,
         enabled: bool,
         store: impl FnOnce(u64, &[u8]) -> Result<(), HardwareError>,
-    ) -> Option<(E, Result<u32, DropReason>)> {
+    ) -> Option<Done<E>> {
         let entry = self.queue.pop_front()?;
         let result = self.write(&entry, enabled, store);
         let counter = match result {
@@ -147,7 +156,16 @@ impl<E: LogEntry> Log<E> {
             Err(DropReason::Unwritable { .. }) => &mut self.statistics.unwritable,
         };
         *counter += 1;
-        Some((entry, result))
+        let full = result == Err(DropReason::Overflow);
+        let lost = self.overflows && self.queue.is_empty();
+        let overflowed = full || lost && self.ring(enabled).is_some();
+        self.overflows &= !full && !lost;
+        self.halted |= overflowed;
+        Some(Done {
+            entry,
+            result,
+            overflowed,
+        })
     }
 
     fn write(
@@ -160,7 +178,6 @@ impl<E: LogEntry> Log<E> {
         let tail = ring.offset(self.tail);
         let next = ring.next(tail);
         if next == ring.offset(self.head) {
-            self.stop();
             return Err(DropReason::Overflow);
         }
         let address = ring.address + u64::from(tail);

@@ -135,7 +135,7 @@ use command_processor::{CommandPointers, CommandProcessor};
 use in_flight::InFlight;
 use register_file::{DteLocation, RegisterFile, SEGMENTS};
 use remap::Mode;
-use spec::registers::{Control, DevTabBase, offset};
+use spec::registers::{Control, DevTabBase, RingPointer, offset};
 use tables::{DTE_WORDS, IRTE_WORDS};
 use translate::{ReportedFaults, Translations};
 
@@ -231,7 +231,8 @@ impl<M: GuestMemory> Iommu<M> {
     /// read-only, is ignored.
     #[inline]
     pub fn write(&self, offset: u64, size: usize, value: u64) {
-        if offset == offset::CMD_BUF_TAIL && matches!(size, 4 | 8) {
+        let plain = matches!(size, 4 | 8) && value & !RingPointer::WRITABLE == 0;
+        if offset == offset::CMD_BUF_TAIL && plain {
             self.command_pointers.set_tail(value);
         } else {
             self.write_any(offset, size, value);

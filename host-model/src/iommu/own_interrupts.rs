@@ -95,6 +95,8 @@ pub(super) struct OwnInterrupts {
     xt: [XtInterruptControl; 3],
     /// Status bits that are 1 and enabled.
     standing: u64,
+    /// Those of them whose message could not be sent, as a pending bit of PCI's MSI: it is when it can be.
+    pending: u64,
     /// By source. A message that overtakes another one of its source replaces it, as an APIC would merge them.
     waiting: [Option<InterruptForm>; 4],
     any_waiting: bool,
@@ -110,14 +112,15 @@ impl OwnInterrupts {
             msi_data: MsiData::new(),
             xt: [XtInterruptControl::new(); 3],
             standing: 0,
+            pending: 0,
             waiting: [None; 4],
             any_waiting: false,
             undeliverable: 0,
         }
     }
 
-    /// To be called after each change of Status or Control. `set` are the status bits that something set just now,
-    /// whether or not they were 1 already.
+    /// To be called after each change of Status, Control or the registers here. `set` are the status bits that
+    /// something set just now, whether or not they were 1 already.
     pub(super) fn update(&mut self, status: Status, control: Control, set: Status) {
         let mut standing = 0;
         for source in InterruptSource::ALL {
@@ -131,14 +134,20 @@ impl OwnInterrupts {
             StatusInterrupts::EveryEntry => rising | standing & set.into_bits(),
         };
         self.standing = standing;
+        self.pending = self.pending & standing | raised;
+        if self.pending == 0 {
+            return;
+        }
         for source in InterruptSource::ALL {
-            if raised & source.status().into_bits() != 0 {
+            let about = source.status().into_bits();
+            if self.pending & about != 0 {
                 match self.form(source, control) {
                     Some(form) => {
                         self.waiting[source as usize] = Some(form);
                         self.any_waiting = true;
+                        self.pending &= !about;
                     }
-                    None => self.undeliverable += 1,
+                    None => self.undeliverable += u64::from(raised & about != 0),
                 }
             }
         }
@@ -187,7 +196,7 @@ impl OwnInterrupts {
         next
     }
 
-    /// Interrupts that were lost: MSI is disabled, or the XT register has no vector.
+    /// Interrupts that could not be sent at once: MSI is disabled, or the XT register has no vector.
     pub(super) const fn undeliverable(&self) -> u64 {
         self.undeliverable
     }

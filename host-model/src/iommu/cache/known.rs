@@ -137,6 +137,10 @@ impl<const N: usize> Cache<N, KnownHits> {
         let (Some(entry), Some(hit)) = (self.entries.get(place.slot), self.listener.0.get(place.slot)) else {
             return;
         };
+        // With true LRU none is: no need of the lock to see that.
+        if !entry.is_used_at(place) {
+            return;
+        }
         let _lock = self.sets[place.slot / self.ways].lock();
         if entry.is_used_at(place) {
             let sequence = (hit.value.load(Relaxed) & !VALUE).wrapping_add(VALUE + 1);

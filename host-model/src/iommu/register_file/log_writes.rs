@@ -1,10 +1,11 @@
 //! Entries of the logs, and interrupts: queued here, written or sent one at a time.
 
 use super::super::config::GaTailStore;
+use super::super::logs::Done;
 use super::super::spec::event::{Event, HardwareError};
 use super::super::spec::log::{GaEntry, PprEntry};
 use super::super::spec::registers::{Ring, Status};
-use super::super::step::{DropReason, Step};
+use super::super::step::Step;
 use super::RegisterFile;
 
 const EVENT_OVERFLOW: Status = Status::new().with_event_overflow(true);
@@ -45,26 +46,17 @@ impl RegisterFile {
     /// Queues an event.
     pub(in super::super) fn log_event(&mut self, event: Event) {
         self.record_hardware_event(&event);
-        if !self.events.push(event) && self.event_ring().is_some() {
-            self.events.stop();
-            self.set_status(EVENT_OVERFLOW);
-        }
+        self.events.push(event, self.event_log_enabled());
     }
 
     /// Queues a PPR.
     pub(in super::super) fn log_ppr(&mut self, entry: PprEntry) {
-        if !self.pprs.push(entry) && self.ppr_ring().is_some() {
-            self.pprs.stop();
-            self.set_status(PPR_OVERFLOW);
-        }
+        self.pprs.push(entry, self.ppr_log_enabled());
     }
 
     /// Queues a GA log entry.
     pub(in super::super) fn log_ga(&mut self, entry: GaEntry) {
-        if !self.ga.push(entry) && self.ga_ring().is_some() {
-            self.ga.stop();
-            self.set_status(GA_LOG_OVERFLOW);
-        }
+        self.ga.push(entry, self.ga_log_enabled());
     }
 
     /// The first hardware error stays in the hardware event registers until software clears HEV; HEO says that there
@@ -99,26 +91,29 @@ impl RegisterFile {
         &mut self,
         store: impl Fn(u64, &[u8]) -> Result<(), HardwareError>,
     ) -> Option<Step> {
-        if let Some((event, result)) = self.events.write_next(self.event_log_enabled(), &store) {
-            self.entry_done(&result, EVENT_LOG_INT, EVENT_OVERFLOW);
-            return Some(match result {
+        if let Some(done) = self.events.write_next(self.event_log_enabled(), &store) {
+            self.entry_done(&done, EVENT_LOG_INT, EVENT_OVERFLOW);
+            let event = done.entry;
+            return Some(match done.result {
                 Ok(offset) => Step::EventWritten { event, offset },
                 Err(reason) => Step::EventDropped { event, reason },
             });
         }
-        if let Some((entry, result)) = self.pprs.write_next(self.ppr_log_enabled(), &store) {
-            self.entry_done(&result, PPR_INT, PPR_OVERFLOW);
-            return Some(match result {
+        if let Some(done) = self.pprs.write_next(self.ppr_log_enabled(), &store) {
+            self.entry_done(&done, PPR_INT, PPR_OVERFLOW);
+            let entry = done.entry;
+            return Some(match done.result {
                 Ok(offset) => Step::PprWritten { entry, offset },
                 Err(reason) => Step::PprDropped { entry, reason },
             });
         }
-        if let Some((entry, result)) = self.ga.write_next(self.ga_log_enabled(), &store) {
-            if result.is_ok() {
+        if let Some(done) = self.ga.write_next(self.ga_log_enabled(), &store) {
+            if done.result.is_ok() {
                 self.store_ga_tail(&store);
             }
-            self.entry_done(&result, GA_LOG_INT, GA_LOG_OVERFLOW);
-            return Some(match result {
+            self.entry_done(&done, GA_LOG_INT, GA_LOG_OVERFLOW);
+            let entry = done.entry;
+            return Some(match done.result {
                 Ok(offset) => Step::GaWritten { entry, offset },
                 Err(reason) => Step::GaDropped { entry, reason },
             });
@@ -127,11 +122,12 @@ impl RegisterFile {
         Some(Step::Interrupt { source, form })
     }
 
-    fn entry_done(&mut self, result: &Result<u32, DropReason>, written: Status, overflow: Status) {
-        match result {
-            Ok(_) => self.set_status(written),
-            Err(DropReason::Overflow) => self.set_status(overflow),
-            Err(DropReason::NotRunning | DropReason::Unwritable { .. }) => {}
+    fn entry_done<E>(&mut self, done: &Done<E>, written: Status, overflow: Status) {
+        if done.result.is_ok() {
+            self.set_status(written);
+        }
+        if done.overflowed {
+            self.set_status(overflow);
         }
     }
 

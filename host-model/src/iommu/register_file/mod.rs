@@ -64,7 +64,8 @@ pub struct RegisterStatistics {
     pub ga: LogStatistics,
     /// Stores of the GA log's tail that memory refused.
     pub ga_tail_unwritable: u64,
-    /// Interrupts that the IOMMU could not send: MSI is disabled, or the XT interrupt control register has no vector.
+    /// Interrupts that the IOMMU could not send at once: MSI is disabled, or the XT interrupt control register has no
+    /// vector.
     pub undeliverable_interrupts: u64,
 }
 
@@ -138,6 +139,8 @@ impl RegisterFile {
         }
         let bits = mask & writable;
         match register {
+            // Nothing to store, and not even `old`: the command buffer's tail moves without the lock.
+            _ if bits == 0 => {}
             offset::STATUS => self.clear_status(value & bits),
             offset::HW_EVENT_STATUS => {
                 let left = self.hardware_event_status.into_bits() & !(value & bits);
@@ -235,7 +238,10 @@ impl RegisterFile {
             offset::GA_LOG_TAIL => self.ga.tail = pointer,
             _ => match gates::segment(register) {
                 Some(segment) => self.dev_tab_bases[segment] = DevTabBase::from_bits(value),
-                None => self.interrupts.write(register, value),
+                None => {
+                    self.interrupts.write(register, value);
+                    self.update_interrupts();
+                }
             },
         }
     }
@@ -260,7 +266,7 @@ impl RegisterFile {
             self.ga.restart();
         }
         self.control = new;
-        self.interrupts.update(self.status, new, Status::new());
+        self.update_interrupts();
     }
 
     fn clear_status(&mut self, bits: u64) {
@@ -270,6 +276,11 @@ impl RegisterFile {
             cleared.set_ppr_int(cleared.ppr_int() && !self.pprs.waiting());
         }
         self.status = Status::from_bits(self.status.into_bits() & !cleared.into_bits());
+        self.update_interrupts();
+    }
+
+    /// Something that interrupts depend on changed.
+    fn update_interrupts(&mut self) {
         self.interrupts.update(self.status, self.control, Status::new());
     }
 
@@ -312,6 +323,7 @@ impl RegisterFile {
     /// The MSI capability, as configuration space sets it: `None` disables it.
     pub(super) fn set_msi(&mut self, message: Option<MsiMessage>) {
         self.interrupts.set_msi(message);
+        self.update_interrupts();
     }
 
     pub(super) fn statistics(&self) -> RegisterStatistics {

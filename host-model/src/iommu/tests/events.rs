@@ -35,6 +35,20 @@ fn faults_are_logged_as_silicon_logs_them() {
 }
 
 #[test]
+fn a_storm_of_faults_overflows_after_the_faults_that_are_logged() {
+    let rig = Rig::new();
+    for _ in 0..257 {
+        rig.outcome(&Rig::message(RID, 3));
+    }
+    rig.run();
+    assert_eq!(rig.event_lines().len(), 256);
+    assert_eq!(
+        rig.iommu.read(STATUS, 4) & (EVENT_OVERFLOW | EVENT_LOG_INT),
+        EVENT_OVERFLOW | EVENT_LOG_INT
+    );
+}
+
+#[test]
 fn without_a_log_the_answer_still_has_the_event() {
     let rig = Rig::with(Config::default(), IOMMU_EN | CMD_BUF_EN);
     let outcome = rig.ask(&Rig::message(RID, 3)).outcome;

@@ -216,3 +216,19 @@ fn a_waiting_command_is_forgotten_with_its_ring() {
     rig.run();
     assert_eq!(rig.semaphore(), 2);
 }
+
+#[test]
+fn a_waiting_command_that_software_takes_back_does_not_complete() {
+    let rig = Rig::new();
+    let token = old_fill(&rig);
+    rig.queue(invalidate_irt(RID));
+    rig.queue(completion_wait(1));
+    rig.run();
+    rig.iommu.write(0x2008, 4, 16);
+    rig.complete(token);
+    rig.run();
+    assert_eq!((rig.semaphore(), rig.iommu.read(0x2000, 4)), (0, 16));
+    rig.iommu.write(0x2008, 4, 32);
+    rig.run();
+    assert_eq!((rig.semaphore(), rig.iommu.read(0x2000, 4)), (1, 32));
+}

@@ -227,8 +227,116 @@ fn a_flood_overflows_instead_of_growing() {
     for log in LOGS {
         let rig = log.rig(with_efr(EVERYTHING));
         (0..10_000).for_each(|_| (log.push)(&rig.iommu));
-        assert_eq!(log.status(&rig), log.overflow);
+        assert_eq!(log.status(&rig), log.run);
         assert!(rig.run().len() < 1_000);
+        assert_eq!(log.status(&rig), log.overflow | log.interrupt);
+    }
+}
+
+/// Length of the queue before a log.
+const QUEUE: u64 = 256;
+
+impl LogCase {
+    /// A queue that is full, an entry too many, and a ring that has room for all.
+    fn flooded(&self) -> Rig {
+        let rig = Rig::with(with_efr(EVERYTHING), 0);
+        rig.iommu.write(self.base, 8, RING | 9 << 56);
+        rig.iommu.write(CONTROL, 8, IOMMU_EN | self.enable);
+        (0..=QUEUE).for_each(|_| (self.push)(&rig.iommu));
+        rig
+    }
+
+    fn statistics(&self, rig: &Rig) -> LogStatistics {
+        let statistics = rig.iommu.register_statistics();
+        match self.base {
+            0x10 => statistics.events,
+            0x38 => statistics.pprs,
+            _ => statistics.ga,
+        }
+    }
+}
+
+#[test]
+fn what_was_queued_before_an_overflow_is_in_the_log() {
+    for log in LOGS {
+        let rig = log.flooded();
+        for n in 0..QUEUE {
+            assert_eq!(log.status(&rig) & (log.run | log.overflow), log.run);
+            assert_eq!(
+                written(&[rig.iommu.step().unwrap()]),
+                Some((n * log.bytes) as u32)
+            );
+        }
+        assert_eq!(log.status(&rig), log.overflow | log.interrupt);
+        assert_eq!(dropped(&log.log(&rig, 1)), Some(DropReason::NotRunning));
+    }
+}
+
+#[test]
+fn what_comes_after_an_overflow_is_not_in_the_log_though_its_queue_has_room_again() {
+    for log in LOGS {
+        let rig = log.flooded();
+        assert!(written(&[rig.iommu.step().unwrap()]).is_some());
+        (log.push)(&rig.iommu);
+        rig.run();
+        let expected = LogStatistics {
+            written: QUEUE,
+            overflow: 2,
+            ..LogStatistics::default()
+        };
+        assert_eq!(log.statistics(&rig), expected);
+    }
+}
+
+#[test]
+fn a_log_restarts_once_after_an_overflow_of_its_queue() {
+    for log in LOGS {
+        let rig = log.flooded();
+        rig.run();
+        rig.iommu.write(CONTROL, 8, IOMMU_EN);
+        rig.iommu.write(STATUS, 4, log.overflow | log.interrupt);
+        rig.iommu.write(CONTROL, 8, IOMMU_EN | log.enable);
+        let offset = (QUEUE * log.bytes) as u32;
+        assert_eq!(written(&log.log(&rig, 1)), Some(offset));
+        assert_eq!(log.status(&rig), log.run | log.interrupt);
+    }
+}
+
+#[test]
+fn a_queue_that_overflows_before_a_log_that_does_not_run_sets_no_bit() {
+    for log in LOGS {
+        let rig = log.rig(with_efr(EVERYTHING));
+        rig.iommu.write(CONTROL, 8, log.enable);
+        (0..=QUEUE).for_each(|_| (log.push)(&rig.iommu));
+        rig.iommu.write(CONTROL, 8, IOMMU_EN | log.enable);
+        assert!(written(&[rig.iommu.step().unwrap()]).is_some());
+        rig.iommu.write(CONTROL, 8, log.enable);
+        rig.run();
+        assert_eq!(log.status(&rig), log.interrupt);
+        // Nor if it ran when the queue overflowed, and no more when that comes to it.
+        let rig = log.flooded();
+        rig.iommu.write(CONTROL, 8, log.enable);
+        rig.run();
+        rig.iommu.write(CONTROL, 8, IOMMU_EN | log.enable);
+        assert_eq!(written(&log.log(&rig, 1)), Some(0));
+        assert_eq!(log.status(&rig), log.run | log.interrupt);
+    }
+}
+
+#[test]
+fn a_full_ring_is_one_overflow_with_that_of_the_queue() {
+    for log in LOGS {
+        let rig = log.flooded();
+        // Room for one.
+        rig.iommu.write(log.head, 4, 2 * log.bytes);
+        assert!(written(&[rig.iommu.step().unwrap()]).is_some());
+        assert_eq!(dropped(&[rig.iommu.step().unwrap()]), Some(DropReason::Overflow));
+        rig.iommu.write(CONTROL, 8, IOMMU_EN);
+        rig.iommu.write(STATUS, 4, log.overflow);
+        rig.iommu.write(log.head, 4, 0);
+        rig.iommu.write(CONTROL, 8, IOMMU_EN | log.enable);
+        rig.run();
+        assert_eq!(log.status(&rig), log.run | log.interrupt);
     }
 }
 

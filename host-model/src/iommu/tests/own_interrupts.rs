@@ -154,11 +154,37 @@ fn completion_wait_without_its_interrupt_bit_sends_nothing() {
 }
 
 #[test]
-fn without_msi_the_interrupt_is_lost_and_counted() {
+fn without_msi_the_interrupt_waits_until_it_is_enabled_and_is_counted() {
+    for (log, source) in LOGS.iter().zip(SOURCES) {
+        let rig = rig(log, Policies::default());
+        rig.iommu.set_msi(None);
+        assert_eq!(log_one(log, &rig), []);
+        assert_eq!(rig.iommu.register_statistics().undeliverable_interrupts, 1);
+        rig.iommu.set_msi(Some(MSI));
+        let form = InterruptForm::Msi(MSI);
+        assert_eq!(rig.run(), [Step::Interrupt { source, form }]);
+        assert_eq!(rig.iommu.register_statistics().undeliverable_interrupts, 1);
+    }
+}
+
+#[test]
+fn msi_enabled_through_mmio_sends_what_waits() {
     let rig = rig(&EVENTS, Policies::default());
     rig.iommu.set_msi(None);
     assert_eq!(log_one(&EVENTS, &rig), []);
-    assert_eq!(rig.iommu.register_statistics().undeliverable_interrupts, 1);
+    rig.iommu.write(0x158, 4, 1 << 16);
+    assert_eq!(sources(&rig.run()), [InterruptSource::Event]);
+}
+
+#[test]
+fn int_cap_xt_en_sends_what_waits_for_msi() {
+    let rig = rig(&EVENTS, Policies::default());
+    rig.iommu.set_msi(None);
+    rig.iommu.write(XT[0], 8, 0x31 << 32);
+    assert_eq!(log_one(&EVENTS, &rig), []);
+    let enable = IOMMU_EN | EVENTS.enable | EVENT_INT_EN;
+    rig.iommu.write(CONTROL, 8, enable | INT_CAP_XT_EN);
+    assert_eq!(sources(&rig.run()), [InterruptSource::Event]);
 }
 
 #[test]
@@ -229,7 +255,7 @@ fn completion_wait_has_the_destination_of_events() {
 }
 
 #[test]
-fn an_interrupt_that_linux_has_masked_is_lost_and_counted() {
+fn an_interrupt_that_linux_has_masked_waits_until_it_is_unmasked_and_is_counted() {
     for ((log, source), register) in LOGS.iter().zip(SOURCES).zip(XT) {
         let rig = rig(log, Policies::default());
         let enable = IOMMU_EN | log.enable | log.interrupt_enable;
@@ -239,9 +265,39 @@ fn an_interrupt_that_linux_has_masked_is_lost_and_counted() {
         assert_eq!(log_one(log, &rig), []);
         assert_eq!(rig.iommu.register_statistics().undeliverable_interrupts, 1);
         rig.iommu.write(register, 8, 0x31_0000_0500);
+        assert_eq!(sources(&rig.run()), [source]);
+        // Once.
+        rig.iommu.write(register, 8, 0);
+        rig.iommu.write(register, 8, 0x31_0000_0500);
+        assert_eq!(rig.run(), []);
         rig.iommu.write(STATUS, 4, log.interrupt);
         assert_eq!(log_one(log, &rig), [source]);
+        assert_eq!(rig.iommu.register_statistics().undeliverable_interrupts, 1);
     }
+}
+
+#[test]
+fn a_masked_interrupt_does_not_come_once_its_status_or_enable_bit_is_0() {
+    for (log, register) in LOGS.iter().zip(XT) {
+        let enable = IOMMU_EN | log.enable | INT_CAP_XT_EN;
+        for (offset, value) in [(STATUS, log.interrupt), (CONTROL, enable)] {
+            let rig = rig(log, Policies::default());
+            rig.iommu.write(CONTROL, 8, enable | log.interrupt_enable);
+            assert_eq!(log_one(log, &rig), []);
+            rig.iommu.write(offset, 8, value);
+            rig.iommu.write(register, 8, 0x31_0000_0500);
+            assert_eq!(rig.run(), []);
+        }
+    }
+}
+
+#[test]
+fn an_event_before_the_xt_register_has_a_vector_interrupts_when_it_has() {
+    let rig = Rig::with(with_efr(EVERYTHING), RUN | EVENT_INT_EN | INT_CAP_XT_EN);
+    rig.outcome(&Rig::message(RID, 3));
+    assert_eq!(sources(&rig.run()), []);
+    rig.iommu.write(XT[0], 8, 0x31 << 32);
+    assert_eq!(sources(&rig.run()), [InterruptSource::Event]);
 }
 
 /// Events and steps of the IOMMU that happen while software is at work.

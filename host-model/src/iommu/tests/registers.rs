@@ -184,6 +184,28 @@ fn halves_are_read_and_written_alone() {
 }
 
 #[test]
+fn a_write_of_the_command_tails_upper_half_takes_back_no_write_of_the_tail() {
+    const TAIL: u64 = 0x2008;
+    let iommu = after_reset();
+    let all_kept = std::thread::scope(|scope| {
+        let software = scope.spawn(|| {
+            (0..200_000).all(|n| {
+                let tail = n % 512 * 16;
+                iommu.write(TAIL, 4, tail);
+                (0..20).for_each(|_| std::hint::spin_loop());
+                // Without the lock, which would keep the other thread from writing.
+                iommu.command_pointers.tail().into_bits() == tail
+            })
+        });
+        while !software.is_finished() {
+            iommu.write(TAIL + 4, 4, 0);
+        }
+        software.join().unwrap()
+    });
+    assert!(all_kept);
+}
+
+#[test]
 fn other_sizes_alignments_and_offsets_are_ignored() {
     let iommu = after_reset();
     let refused = [

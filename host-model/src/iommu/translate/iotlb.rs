@@ -19,7 +19,7 @@ pub(in super::super) struct Iotlb {
     sets: u32,
     /// Invalidations so far.
     invalidations: AtomicU64,
-    /// log2 of the largest page that may ever have been cached; 0 before the first fill.
+    /// log2 of the largest page that may be cached; 0 if none was since all were dropped.
     largest: AtomicU64,
 }
 
@@ -225,7 +225,10 @@ impl Iotlb {
     }
 
     pub(in super::super) fn invalidate_all(&self) {
-        if self.count_invalidation() != 0 {
+        // Before the count: a fill that set what is lost here began before the count, and so is refused or dropped. One
+        // that sets it from here on is not lost.
+        let before = self.largest.swap(0, SeqCst);
+        if before.max(self.count_invalidation()) != 0 {
             self.cache.drop_where(|_, _| true);
         }
     }

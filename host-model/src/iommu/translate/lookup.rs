@@ -1,6 +1,6 @@
 //! Memory requests on their way: caches, table reads, outcome.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release, SeqCst};
 
@@ -35,6 +35,9 @@ pub(in super::super) struct Translations {
     /// Copies of the registers.
     exclusion_base: AtomicU64,
     exclusion_limit: AtomicU64,
+    /// Those of [`ReportedFaults`], once a walk has asked for them.
+    /// Times that [`ReportedFaults`] forgot. It is counted after the DTE was dropped, and walks read it without a lock.
+    forgets: AtomicU64,
 }
 
 impl Translations {
@@ -46,7 +49,12 @@ impl Translations {
             translates_all: AtomicU64::new(0),
             exclusion_base: AtomicU64::new(0),
             exclusion_limit: AtomicU64::new(0),
+            forgets: AtomicU64::new(0),
         }
+    }
+
+    fn count_forget(&self) -> u64 {
+        self.forgets.fetch_add(1, Release) + 1
     }
 
     /// Whether requests begin or cease to be translated, and so nothing is known any more.
@@ -71,17 +79,33 @@ impl Translations {
 
 /// Devices with SE whose page fault was reported under the DTE that they have.
 #[derive(Debug, Default)]
-pub(in super::super) struct ReportedFaults(HashSet<RequesterId>);
+pub(in super::super) struct ReportedFaults {
+    devices: HashSet<RequesterId>,
+    /// When each device was last forgotten alone; cleared when all are.
+    forgotten: HashMap<RequesterId, u64>,
+    all_forgotten: u64,
+}
 
 impl ReportedFaults {
     /// INVALIDATE_DEVTAB_ENTRY.
-    pub(in super::super) fn forget(&mut self, device: RequesterId) {
-        self.0.remove(&device);
+    pub(in super::super) fn forget(&mut self, device: RequesterId, translations: &Translations) {
+        self.devices.remove(&device);
+        self.forgotten.insert(device, translations.count_forget());
     }
 
     /// INVALIDATE_IOMMU_ALL.
-    pub(in super::super) fn forget_all(&mut self) {
-        self.0.clear();
+    pub(in super::super) fn forget_all(&mut self, translations: &Translations) {
+        self.devices.clear();
+        self.forgotten.clear();
+        self.all_forgotten = translations.count_forget();
+    }
+
+    /// Whether the fault of a walk that began after so many forgets repeats one that was reported. It is taken as
+    /// reported from here on.
+    fn repeats(&mut self, device: RequesterId, forgets: u64) -> bool {
+        let forgotten = self.forgotten.get(&device).unwrap_or(&self.all_forgotten);
+        // A walk that was overtaken may have gone by the old DTE, which says nothing of faults under the new one.
+        forgets >= *forgotten && !self.devices.insert(device)
     }
 }
 
@@ -97,6 +121,8 @@ struct Walk {
     dte_guard: Guard,
     /// Likewise.
     began: Began,
+    /// Likewise: of [`ReportedFaults`].
+    forgets: u64,
 }
 
 /// A table read in progress. The bytes were sampled when the token was given out.
@@ -173,7 +199,7 @@ impl<M: GuestMemory> Iommu<M> {
             TableRead::Dte {
                 address,
                 raw: Err(error),
-            } => self.refuse(&walk.request, judge.unreadable_dte(address, error)),
+            } => self.refuse(&walk, judge.unreadable_dte(address, error)),
             TableRead::Pte {
                 domain,
                 walk: tables,
@@ -192,14 +218,14 @@ impl<M: GuestMemory> Iommu<M> {
                     self.count_insertion(CacheKind::Iotlb, inserted);
                     translated(judge.translation(&domain, &page))
                 }
-                Err(refusal) => self.refuse(&walk.request, refusal),
+                Err(refusal) => self.refuse(&walk, refusal),
             },
             TableRead::Pte {
                 domain,
                 walk: tables,
                 raw: Err(error),
                 ..
-            } => self.refuse(&walk.request, judge.unreadable_entry(&domain, &tables, error)),
+            } => self.refuse(&walk, judge.unreadable_entry(&domain, &tables, error)),
         }
     }
 
@@ -263,18 +289,19 @@ impl<M: GuestMemory> Iommu<M> {
             exclusion: self.translations.exclusion(),
             dte_guard: self.dte_cache.guard(device.0.into()),
             began: self.translations.iotlb.begin(),
+            forgets: self.translations.forgets.load(Acquire),
         };
         let judge = self.memory_judge(request, walk.exclusion);
         match judge.before_tables(self.control().iommu_en()) {
             Ok(None) => {}
             Ok(Some(outcome)) => return TranslationResponse::Answer(outcome),
-            Err(refusal) => return self.refuse(request, refusal),
+            Err(refusal) => return self.refuse(&walk, refusal),
         }
         if let Some(dte) = self.cached_dte(device) {
             return self.by_dte(walk, &dte, guard);
         }
         let Some(address) = self.dte_address(device) else {
-            return self.refuse(request, judge.out_of_range_device());
+            return self.refuse(&walk, judge.out_of_range_device());
         };
         let read = TableRead::Dte {
             address,
@@ -288,7 +315,7 @@ impl<M: GuestMemory> Iommu<M> {
         let domain = match judge.dte(&dte.lookup.raw) {
             Ok(DteVerdict::Answer(outcome)) => return TranslationResponse::Answer(outcome),
             Ok(DteVerdict::Translate(domain)) => domain,
-            Err(refusal) => return self.refuse(&walk.request, refusal),
+            Err(refusal) => return self.refuse(&walk, refusal),
         };
         let device = walk.request.requester;
         if dte.knowable && !walk.exclusion.base.enable() {
@@ -307,7 +334,7 @@ impl<M: GuestMemory> Iommu<M> {
         let fill = iotlb.guard(domain.id, address, walk.began);
         match judge.walk(&domain) {
             Ok(tables) => self.read_entry(walk, domain, tables, fill, guard),
-            Err(refusal) => self.refuse(&walk.request, refusal),
+            Err(refusal) => self.refuse(&walk, refusal),
         }
     }
 
@@ -340,7 +367,7 @@ impl<M: GuestMemory> Iommu<M> {
 
     /// Queues the event, unless it repeats one that is enough.
     #[cold]
-    fn refuse(&self, request: &MemoryRequest, refusal: Refusal) -> TranslationResponse<'_> {
+    fn refuse(&self, walk: &Walk, refusal: Refusal) -> TranslationResponse<'_> {
         let Refusal {
             reason,
             mut event,
@@ -348,7 +375,8 @@ impl<M: GuestMemory> Iommu<M> {
         } = refusal;
         if let Some(reported) = event {
             let state = &mut *self.state.lock();
-            if suppress_repeats && !state.reported_faults.0.insert(request.requester) {
+            let device = walk.request.requester;
+            if suppress_repeats && state.reported_faults.repeats(device, walk.forgets) {
                 event = None;
             } else {
                 state.registers.log_event(reported);

@@ -366,6 +366,24 @@ fn any_address_of_a_large_page_invalidates_all_of_it() {
     }
 }
 
+/// Whether the fill of page 1 is cached although page 2 is invalidated meanwhile, after `command`.
+fn small_page_fills_are_told_apart_after(command: [u64; 2]) -> bool {
+    let rig = rig();
+    rig.set_pte(ROOT, 1, READ_WRITE | PRESENT | 0x80_0000);
+    rig.translate(&read(0x20_0000));
+    run(&rig, command);
+    let token = rig.translate_until_pte(&read(0x1000));
+    run(&rig, invalidate_pages(DOMAIN, 0x2000));
+    rig.finish_translation(rig.iommu.complete_translation(token));
+    cached(&rig, &read(0x1000)).is_some()
+}
+
+#[test]
+fn large_pages_make_invalidations_wide_until_everything_is_dropped() {
+    assert!(!small_page_fills_are_told_apart_after(invalidate_dte(RID)));
+    assert!(small_page_fills_are_told_apart_after(INVALIDATE_ALL));
+}
+
 /// The fill of page 1 is overtaken by a change of the page and `command`.
 fn overtaken(config: Config, command: [u64; 2]) -> (u64, u64) {
     let rig = with(config);

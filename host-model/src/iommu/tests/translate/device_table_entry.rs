@@ -286,6 +286,37 @@ fn a_new_entry_of_a_device_with_se_is_reported_once_more() {
     assert_eq!(events_with_se(Config::default(), Some(other)), 1);
 }
 
+/// Events of a fault whose read of the DTE `command` overtakes, and of two faults after it.
+fn events_after_overtaken_fault(command: [u64; 2]) -> usize {
+    let rig = Rig::new();
+    rig.set_dte(RID, [3, 0x5e | SE, 0, 0]);
+    let TranslationResponse::Fill(token) = rig.iommu.translate(&read(0x1000)) else {
+        panic!("no fill");
+    };
+    rig.queue(command);
+    rig.run();
+    rig.finish_translation(rig.iommu.complete_translation(token));
+    rig.run();
+    for _ in 0..2 {
+        rig.translate(&read(0x1000));
+    }
+    rig.run();
+    rig.event_lines().len()
+}
+
+#[test]
+fn a_fault_under_the_old_entry_does_not_silence_the_new_one() {
+    for command in [invalidate_dte(RID), INVALIDATE_ALL] {
+        assert_eq!(events_after_overtaken_fault(command), 2);
+    }
+}
+
+#[test]
+fn a_fault_that_another_devices_new_entry_overtakes_silences_the_next() {
+    let command = invalidate_dte(RequesterId(0x4101));
+    assert_eq!(events_after_overtaken_fault(command), 1);
+}
+
 #[test]
 fn se_has_no_effect_by_policy() {
     let policies = Policies {

@@ -293,7 +293,10 @@ fn no_thread_sees_what_was_invalidated_before_its_request_began() {
             scope.spawn(|| {
                 for number in 1..=CHANGES {
                     map(number);
-                    rig.queue(invalidate_pages(0x5e, 0x1000));
+                    rig.queue(match number % 3 {
+                        0 => INVALIDATE_ALL,
+                        _ => invalidate_pages(0x5e, 0x1000),
+                    });
                     rig.queue(completion_wait(number));
                     while rig.semaphore() < number {
                         if rig.iommu.step().is_none() {
