@@ -124,7 +124,7 @@ fn remap(
     prepare(&workload);
     collect_instructions(&mut || {
         for request in &requests {
-            black_box(ask(&workload, black_box(request)));
+            black_box(Workload::destination(ask(&workload, black_box(request))));
         }
     });
     requests.len()
@@ -165,7 +165,7 @@ fn translate(prepare: impl Fn(&Workload)) -> usize {
     prepare(&workload);
     collect_instructions(&mut || {
         for request in &requests {
-            black_box(workload.translate(black_box(request)));
+            black_box(Workload::physical(workload.translate(black_box(request))));
         }
     });
     requests.len()

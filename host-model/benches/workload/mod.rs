@@ -8,7 +8,7 @@ use std::sync::Arc;
 use host_model::iommu::translate::{
     Access, AddressType, MemoryRequest, TranslationOutcome, TranslationResponse,
 };
-use host_model::iommu::{CacheShape, Config, InterruptRequest, Iommu, Outcome, Response, Step};
+use host_model::iommu::{CacheShape, Config, Interrupt, InterruptRequest, Iommu, Outcome, Response, Step};
 use sim_bridge::RequesterId;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -163,31 +163,49 @@ impl Workload {
     /// Likewise.
     #[inline]
     pub fn translate(&self, request: &MemoryRequest) -> TranslationOutcome {
-        let mut response = self.iommu.translate(request);
+        // A hit returns before there is a token to keep room for.
+        let mut token = match self.iommu.translate(request) {
+            TranslationResponse::Answer(outcome) => return outcome,
+            TranslationResponse::Fill(token) => token,
+        };
         loop {
-            response = match response {
+            token = match self.iommu.complete_translation(token) {
                 TranslationResponse::Answer(outcome) => return outcome,
-                TranslationResponse::Fill(token) => self.iommu.complete_translation(token),
+                TranslationResponse::Fill(token) => token,
             }
+        }
+    }
+
+    /// Where the interrupt goes: what a caller takes out of the outcome, and all of it that a bench may keep alive
+    /// without a copy of the rest.
+    #[inline]
+    pub fn destination(outcome: Outcome) -> Interrupt {
+        match outcome {
+            Outcome::Remapped(interrupt) => interrupt,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Likewise, the physical address.
+    #[inline]
+    pub fn physical(outcome: TranslationOutcome) -> u64 {
+        match outcome {
+            TranslationOutcome::Translated(translation) => translation.address,
+            other => panic!("{other:?}"),
         }
     }
 
     /// Brings all that is asked into the caches.
     pub fn warm(&self, requests: &[InterruptRequest]) {
         for request in requests {
-            let outcome = self.ask(request);
-            assert!(matches!(outcome, Outcome::Remapped(_)), "{outcome:?}");
+            Self::destination(self.ask(request));
         }
     }
 
     /// Likewise.
     pub fn warm_translations(&self, requests: &[MemoryRequest]) {
         for request in requests {
-            let outcome = self.translate(request);
-            let translated = match outcome {
-                TranslationOutcome::Translated(translation) => translation.address,
-                other => panic!("{other:?}"),
-            };
+            let translated = Self::physical(self.translate(request));
             assert_eq!(translated, request.address + (0x1_0000 << 12));
         }
     }
