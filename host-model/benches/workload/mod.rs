@@ -5,9 +5,7 @@ pub mod bare;
 use std::hint::spin_loop;
 use std::sync::Arc;
 
-use host_model::iommu::translate::{
-    Access, AddressType, MemoryRequest, TranslationOutcome, TranslationResponse,
-};
+use host_model::iommu::translate::{Access, AddressType, MemoryRequest, TranslationOutcome};
 use host_model::iommu::{CacheShape, Config, Interrupt, InterruptRequest, Iommu, Outcome, Response, Step};
 use sim_bridge::RequesterId;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -163,17 +161,7 @@ impl Workload {
     /// Likewise.
     #[inline]
     pub fn translate(&self, request: &MemoryRequest) -> TranslationOutcome {
-        // A hit returns before there is a token to keep room for.
-        let mut token = match self.iommu.translate(request) {
-            TranslationResponse::Answer(outcome) => return outcome,
-            TranslationResponse::Fill(token) => token,
-        };
-        loop {
-            token = match self.iommu.complete_translation(token) {
-                TranslationResponse::Answer(outcome) => return outcome,
-                TranslationResponse::Fill(token) => token,
-            }
-        }
+        self.iommu.translate_at_once(request)
     }
 
     /// Where the interrupt goes: what a caller takes out of the outcome, and all of it that a bench may keep alive
