@@ -9,6 +9,7 @@ use super::outcome::{InterruptRequest, Lookup, Observer, Outcome, Response};
 use super::spec::dte::RawDte;
 use super::spec::event::HardwareError;
 use super::spec::irte::{GuestIrte, RawIrte};
+use super::spec::msi::is_message_address;
 use super::spec::registers::Control;
 use super::tables::{Dte, irte_key};
 use super::verdict::{DteVerdict, IrteTarget, IrteVerdict, Judge, Refusal};
@@ -47,7 +48,7 @@ impl Mode {
     fn is_mapped(self, request: &InterruptRequest) -> bool {
         let special = request.data & 0x600 != 0;
         let logical = request.address & 1 << 2 != 0;
-        request.address >> 20 == 0xfee && (!special || self.0 & Self::WIDE != 0 && logical)
+        is_message_address(request.address) && (!special || self.0 & Self::WIDE != 0 && logical)
     }
 }
 

@@ -114,7 +114,6 @@ impl<M: GuestMemory> Iommu<M> {
             .map_err(|_| HardwareError::MasterAbort)
     }
 
-    #[inline]
     /// Stores bytes.
     pub(super) fn store_bytes(&self, address: u64, bytes: &[u8]) -> Result<(), HardwareError> {
         if let Some(error) = self.config.faults.on_store(address, bytes.len()) {
@@ -125,6 +124,7 @@ impl<M: GuestMemory> Iommu<M> {
             .map_err(|_| HardwareError::MasterAbort)
     }
 
+    #[inline]
     pub(super) fn read_dte(&self, address: u64) -> Result<RawDte, HardwareError> {
         Ok(self.fetch::<RawDte>(address)?.map(u64::from_le))
     }
@@ -153,10 +153,7 @@ impl<M: GuestMemory> Iommu<M> {
                 None => CacheEvent::Miss,
             },
         );
-        found.map(|(_, lookup)| Dte {
-            lookup,
-            knowable: self.config.dte_cache.replacement() != Replacement::TrueLru,
-        })
+        found.map(|(_, lookup)| self.dte(lookup))
     }
 
     #[inline]
@@ -172,14 +169,20 @@ impl<M: GuestMemory> Iommu<M> {
             .dte_cache
             .insert(key, [address, a, b, c, d], guard, |_| true, |_, _| true);
         self.count_insertion(CacheKind::Dte, inserted);
-        let is_cached = inserted != Inserted::Refused;
-        let from = match is_cached {
-            true => LookupFrom::Fill,
-            false => LookupFrom::Uncached,
+        let from = match inserted {
+            Inserted::Filled { .. } => LookupFrom::Fill,
+            Inserted::Refused => LookupFrom::Uncached,
         };
-        let lookup = Lookup { from, address, raw };
-        let knowable = is_cached && self.config.dte_cache.replacement() != Replacement::TrueLru;
-        Dte { lookup, knowable }
+        self.dte(Lookup { from, address, raw })
+    }
+
+    #[inline]
+    fn dte(&self, lookup: Lookup<RawDte>) -> Dte {
+        let cached = lookup.from != LookupFrom::Uncached;
+        Dte {
+            lookup,
+            knowable: cached && self.config.dte_cache.replacement() != Replacement::TrueLru,
+        }
     }
 
     /// Like [`Self::cached_dte`].

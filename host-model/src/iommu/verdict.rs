@@ -9,6 +9,7 @@ use super::outcome::{BlockReason, DeliveryMode, Interrupt, InterruptRequest};
 use super::spec::dte::{DteError, DteTranslation, IntCtl, InterruptDte, RawDte};
 use super::spec::event::{Event, EventFlags, HardwareError};
 use super::spec::irte::{GuestIrte, Irte, IrteError, IrteFlags, IrteFormat, RawIrte};
+use super::spec::msi::is_message_address;
 use super::spec::registers::Control;
 
 /// A refusal, and the event that it is reported by.
@@ -48,7 +49,7 @@ pub(super) struct Judge<'a> {
 impl Judge<'_> {
     #[inline]
     pub(super) fn is_interrupt(&self) -> bool {
-        self.request.address >> 20 == 0xfee
+        is_message_address(self.request.address)
     }
 
     #[inline]

@@ -2,9 +2,9 @@
 
 use super::Machine;
 use super::apic_message::{ApicMessage, AsksFor};
-use super::root_complex::is_interrupt_address;
 use crate::checker::Freshness;
 use crate::driver::MsiMessage;
+use crate::iommu::spec::msi::is_message_address;
 use crate::iommu::{
     Answer, InterruptForm, InterruptRequest, InterruptSource, Observed, Outcome, Posted, Response,
 };
@@ -112,7 +112,7 @@ impl Machine {
 
     /// A message is a write like any other.
     fn own_msi(&self, address: u64, data: u32) -> Result<ApicMessage, Loss> {
-        if is_interrupt_address(address) {
+        if is_message_address(address) {
             return ApicMessage::of_msi(address, data, false);
         }
         let bytes = data.to_le_bytes();

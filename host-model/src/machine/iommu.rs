@@ -13,20 +13,14 @@ impl Machine {
         self.iommu().write(offset, size, value);
         let register = offset & !7;
         self.with_checker(|checker| {
-            let segment = match register {
-                offset::CONTROL => {
-                    let control = self.control();
-                    checker.irte_format(control.ga_en(), control.xt_en());
-                    return checker.device_table_segments(control.dev_tbl_seg_en());
-                }
-                offset::DEV_TAB_BASE => 0,
-                offset::DEV_TAB_SEGMENT_1_BASE..=offset::DEV_TAB_SEGMENT_7_BASE => {
-                    (register - offset::DEV_TAB_SEGMENT_1_BASE) / 8 + 1
-                }
-                _ => return,
-            };
-            let table = DevTabBase::from_bits(self.iommu().read(register, 8));
-            checker.device_table_segment(segment as usize, table.address(), table.length());
+            if register == offset::CONTROL {
+                let control = self.control();
+                checker.irte_format(control.ga_en(), control.xt_en());
+                checker.device_table_segments(control.dev_tbl_seg_en());
+            } else if let Some(segment) = offset::dev_tab_segment(register) {
+                let table = DevTabBase::from_bits(self.iommu().read(register, 8));
+                checker.device_table_segment(segment, table.address(), table.length());
+            }
         });
         self.run_iommu();
     }

@@ -7,6 +7,7 @@ use sim_bridge::{RequesterId, SimTime};
 use super::dma::address_type;
 use super::{Machine, ROOT_COMPLEX};
 use crate::iommu::InterruptRequest;
+use crate::iommu::spec::msi::is_message_address;
 use crate::iommu::translate::AddressType;
 use crate::trace::{Dropped, Kind, Source};
 
@@ -19,14 +20,9 @@ pub(super) enum Inbound {
     Completion(Completion),
 }
 
-/// Interrupt messages are memory writes to 0xFEEx_xxxx.
-pub(super) fn is_interrupt_address(address: u64) -> bool {
-    address >> 20 == 0xfee
-}
-
 /// A translated address is one of memory, even there.
 fn is_interrupt(attributes: Attributes, write: &MemWrite) -> bool {
-    is_interrupt_address(write.address) && address_type(attributes) != AddressType::Translated
+    is_message_address(write.address) && address_type(attributes) != AddressType::Translated
 }
 
 impl Machine {

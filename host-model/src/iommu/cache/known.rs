@@ -21,12 +21,14 @@ const STAMPS: usize = 4096;
 #[cfg(loom)]
 const STAMPS: usize = 2;
 
-/// Stamps are above the key's bits.
-const STEP: u64 = 1 << KEY_BITS;
+const STEP: u64 = 1 << Stamps::SHIFT;
 /// Where a stamp ends: then there are no known hits any more.
 const LAST: u64 = 1 << 63;
 
 impl Stamps {
+    /// Stamps are above the key's bits, and leave those to others.
+    pub(in super::super) const SHIFT: u32 = KEY_BITS;
+
     pub(in super::super) fn new() -> Self {
         Self(Box::new(array::from_fn(|_| AtomicU64::new(STEP))))
     }

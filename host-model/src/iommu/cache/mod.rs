@@ -179,22 +179,7 @@ impl<const N: usize, L: Listener> Cache<N, L> {
 
     /// Puts an entry in the place of one with that key and words that `same` accepts, or of one that `live` says
     /// can't be hit any more, or where the replacement says.
-    #[inline]
     pub(super) fn insert(
-        &self,
-        key: u64,
-        words: [u64; N],
-        guard: Guard,
-        same: impl Fn(&Words<N>) -> bool,
-        live: impl Fn(u64, &Words<N>) -> bool,
-    ) -> Inserted {
-        if self.sets.is_empty() {
-            return Inserted::Refused;
-        }
-        self.insert_enabled(key, words, guard, same, live)
-    }
-
-    fn insert_enabled(
         &self,
         key: u64,
         words: [u64; N],

@@ -48,13 +48,6 @@ pub(super) fn control_writable(config: &Config) -> u64 {
         .into_bits()
 }
 
-/// The device table segment, 1 to 7, that a register is the base of.
-pub(super) fn segment(register: u64) -> Option<usize> {
-    (offset::DEV_TAB_SEGMENT_1_BASE..=offset::DEV_TAB_SEGMENT_7_BASE)
-        .contains(&register)
-        .then(|| ((register - offset::DEV_TAB_SEGMENT_1_BASE) / 8) as usize + 1)
-}
-
 /// Bits that software can write, those that a written 1 clears included. `None`: there is no such register.
 pub(super) fn writable(register: u64, features: &Features, control: u64) -> Option<u64> {
     let efr = features.efr();
@@ -86,7 +79,7 @@ pub(super) fn writable(register: u64, features: &Features, control: u64) -> Opti
         offset::PPR_LOG_HEAD | offset::PPR_LOG_TAIL => (ppr, RingPointer::WRITABLE),
         offset::GA_LOG_HEAD | offset::GA_LOG_TAIL => (gam, RingPointer::GA_LOG_WRITABLE),
         _ => {
-            let exists = segment(register).is_some_and(|n| n < 1 << efr.dev_tbl_seg_sup());
+            let exists = offset::dev_tab_segment(register).is_some_and(|n| n < 1 << efr.dev_tbl_seg_sup());
             (exists, DevTabSegmentBase::WRITABLE)
         }
     };

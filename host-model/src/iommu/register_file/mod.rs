@@ -173,7 +173,6 @@ impl RegisterFile {
     /// Of a whole register that exists.
     fn value(&self, register: u64, commands: &CommandPointers) -> u64 {
         match register {
-            offset::DEV_TAB_BASE => self.dev_tab_bases[0].into_bits(),
             offset::CMD_BUF_BASE => self.cmd_base.into_bits(),
             offset::EVT_LOG_BASE => self.events.base.into_bits(),
             offset::CONTROL => self.control.into_bits(),
@@ -202,7 +201,7 @@ impl RegisterFile {
             offset::PPR_LOG_TAIL => self.pprs.tail.into_bits(),
             offset::GA_LOG_HEAD => self.ga.head.into_bits(),
             offset::GA_LOG_TAIL => self.ga.tail.into_bits(),
-            _ => match gates::segment(register) {
+            _ => match offset::dev_tab_segment(register) {
                 Some(segment) => self.dev_tab_bases[segment].into_bits(),
                 None => self.interrupts.read(register),
             },
@@ -213,7 +212,6 @@ impl RegisterFile {
     fn set(&mut self, register: u64, value: u64, commands: &CommandPointers) {
         let (base, pointer) = (RingBase::from_bits(value), RingPointer::from_bits(value));
         match register {
-            offset::DEV_TAB_BASE => self.dev_tab_bases[0] = DevTabBase::from_bits(value),
             offset::CMD_BUF_BASE => {
                 self.cmd_base = base;
                 commands.set_head(0);
@@ -236,7 +234,7 @@ impl RegisterFile {
             offset::PPR_LOG_TAIL => self.pprs.tail = pointer,
             offset::GA_LOG_HEAD => self.ga.head = pointer,
             offset::GA_LOG_TAIL => self.ga.tail = pointer,
-            _ => match gates::segment(register) {
+            _ => match offset::dev_tab_segment(register) {
                 Some(segment) => self.dev_tab_bases[segment] = DevTabBase::from_bits(value),
                 None => {
                     self.interrupts.write(register, value);

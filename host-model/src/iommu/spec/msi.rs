@@ -2,6 +2,12 @@
 
 use bitfield_struct::bitfield;
 
+/// Whether a memory request goes where interrupt messages go: 0xFEEx_xxxx.
+#[inline]
+pub const fn is_message_address(address: u64) -> bool {
+    address >> 20 == 0xfee
+}
+
 /// Address of a message.
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]

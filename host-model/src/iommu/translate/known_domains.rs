@@ -34,9 +34,6 @@ pub(super) struct KnownDomain {
     stamp: u64,
 }
 
-/// Stamps leave the bits below this to others.
-const STAMP_SHIFT: u32 = 28;
-
 impl KnownDomains {
     pub(super) fn new() -> Self {
         Self(Box::new(array::from_fn(|_| AtomicU64::new(0))))
@@ -50,7 +47,7 @@ impl KnownDomains {
     #[inline]
     pub(super) fn recall(&self, device: RequesterId, stamp: u64) -> Option<KnownDomain> {
         let known = KnownDomain::from_bits(self.place(device).load(Acquire));
-        let is_current = known.stamp() == stamp >> STAMP_SHIFT;
+        let is_current = known.stamp() == stamp >> Stamps::SHIFT;
         (is_current && known.bus() == bus(device)).then_some(known)
     }
 
@@ -63,7 +60,7 @@ impl KnownDomains {
             .with_id(id)
             .with_permissions(permissions)
             .with_bus(bus(device))
-            .with_stamp(stamp >> STAMP_SHIFT);
+            .with_stamp(stamp >> Stamps::SHIFT);
         self.place(device).store(known.into_bits(), Release);
     }
 }
@@ -78,7 +75,7 @@ mod tests {
     use super::*;
 
     const DEVICE: RequesterId = RequesterId(0x4100);
-    const STAMP: u64 = 5 << STAMP_SHIFT;
+    const STAMP: u64 = 5 << Stamps::SHIFT;
 
     fn recalled(domains: &KnownDomains, device: RequesterId, stamp: u64) -> Option<(u16, Permissions)> {
         let known = domains.recall(device, stamp)?;
@@ -90,7 +87,7 @@ mod tests {
         let (domains, read) = (KnownDomains::new(), Permissions::new().with_read(true));
         domains.remember(DEVICE, STAMP, 0xffff, read);
         assert_eq!(recalled(&domains, DEVICE, STAMP), Some((0xffff, read)));
-        assert_eq!(recalled(&domains, DEVICE, STAMP + (1 << STAMP_SHIFT)), None);
+        assert_eq!(recalled(&domains, DEVICE, STAMP + (1 << Stamps::SHIFT)), None);
     }
 
     #[test]

@@ -35,7 +35,6 @@ pub(in super::super) struct Translations {
     /// Copies of the registers.
     exclusion_base: AtomicU64,
     exclusion_limit: AtomicU64,
-    /// Those of [`ReportedFaults`], once a walk has asked for them.
     /// Times that [`ReportedFaults`] forgot. It is counted after the DTE was dropped, and walks read it without a lock.
     forgets: AtomicU64,
 }

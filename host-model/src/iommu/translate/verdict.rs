@@ -5,6 +5,7 @@ use super::super::spec::dte::{
     DteError, HostTranslation, MemoryDte, MemoryDteRules, PageTables, RawDte, Suppress,
 };
 use super::super::spec::event::{Event, EventFlags, HardwareError, InvalidRequest};
+use super::super::spec::msi::is_message_address;
 use super::super::spec::page_table::{PAGE_SHIFT, Page, PageAttributes, Permissions, PteError};
 use super::super::spec::registers::{ExclusionBase, ExclusionLimit};
 use super::page_walk::{PageWalk, WalkError, WalkStep};
@@ -79,7 +80,7 @@ impl MemoryJudge<'_> {
                 _ => Ok(Some(TranslationOutcome::Forwarded)),
             };
         }
-        if address >> 20 != 0xfee || kind == AddressType::Translated {
+        if !is_message_address(address) || kind == AddressType::Translated {
             return Ok(None);
         }
         let invalid = match (kind, access) {

@@ -83,3 +83,14 @@ pub const GA_LOG_HEAD: u64 = 0x2040;
 pub const GA_LOG_TAIL: u64 = 0x2048;
 /// Counter Configuration, with EFR.PCSup.
 pub const COUNTER_CONFIG: u64 = 0x4000;
+
+/// The device table segment, 0 to 7, that a register is the base of.
+pub fn dev_tab_segment(register: u64) -> Option<usize> {
+    match register {
+        DEV_TAB_BASE => Some(0),
+        DEV_TAB_SEGMENT_1_BASE..=DEV_TAB_SEGMENT_7_BASE => {
+            Some(((register - DEV_TAB_SEGMENT_1_BASE) / 8) as usize + 1)
+        }
+        _ => None,
+    }
+}
