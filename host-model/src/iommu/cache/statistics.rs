@@ -1,7 +1,6 @@
 use std::cell::Cell;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crossbeam_utils::CachePadded;
 
@@ -77,11 +76,12 @@ pub(in super::super) enum CacheKind {
 
 const CACHES: usize = 3;
 
-/// Exact counts that threads do not share: each thread has a shard of its own, and those that come too late share
-/// the last.
+/// Exact counts that threads do not share: each thread has a shard of its own as long as it lives, and those that
+/// find none free share one.
 #[derive(Debug, Default)]
 pub(in super::super) struct Counters {
     shards: [CachePadded<Shard>; SHARDS],
+    shared: CachePadded<Shard>,
     locked: CachePadded<Shard>,
 }
 
@@ -97,15 +97,35 @@ struct Shard {
 const SHARDS: usize = 16;
 
 thread_local! {
-    static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// The thread's shard; beyond the last if it has none.
+    static SHARD: Cell<usize> = const { Cell::new(SHARDS) };
+    /// Likewise, given back when the thread ends. It is apart because what is dropped is slower to look at.
+    static HELD: Held = const { Held(Cell::new(SHARDS)) };
 }
 
-#[cold]
-fn new_shard() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let shard = NEXT.fetch_add(1, Relaxed).min(SHARDS - 1);
-    SHARD.set(shard);
-    shard
+struct Held(Cell<usize>);
+
+/// Shards that threads have, a bit each.
+static TAKEN: AtomicU32 = AtomicU32::new(0);
+
+impl Held {
+    /// Takes the first free shard.
+    fn take(&self) {
+        let first_free = |taken: u32| (taken.count_ones() < SHARDS as u32).then(|| taken | (taken + 1));
+        // What the thread that had it before has counted is to be seen.
+        if let Ok(taken) = TAKEN.fetch_update(Acquire, Relaxed, first_free) {
+            self.0.set(taken.trailing_ones() as usize);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        SHARD.set(SHARDS);
+        if self.0.get() < SHARDS {
+            TAKEN.fetch_and(!(1 << self.0.get()), Release);
+        }
+    }
 }
 
 impl Counters {
@@ -133,23 +153,30 @@ impl Counters {
 
     #[inline]
     fn add(&self, counter: impl Fn(&Shard) -> &AtomicU64) {
-        let shard = match SHARD.get() {
-            usize::MAX => new_shard(),
-            shard => shard,
-        };
-        let counter = counter(&self.shards[shard % SHARDS]);
-        if shard < SHARDS - 1 {
-            counter.store(counter.load(Relaxed) + 1, Relaxed);
-        } else {
-            counter.fetch_add(1, Relaxed);
+        match self.shards.get(SHARD.get()) {
+            Some(shard) => {
+                let counter = counter(shard);
+                counter.store(counter.load(Relaxed) + 1, Relaxed);
+            }
+            None => self.add_without_shard(counter),
         }
+    }
+
+    #[cold]
+    fn add_without_shard(&self, counter: impl Fn(&Shard) -> &AtomicU64) {
+        counter(&self.shared).fetch_add(1, Relaxed);
+        // A thread that ends has given its shard back, and takes none again.
+        let _ = HELD.try_with(|held| {
+            held.take();
+            SHARD.set(held.0.get());
+        });
     }
 
     pub(in super::super) fn read(&self, cache: CacheKind) -> CacheStatistics {
         let sum = |counter: &dyn Fn(&Shard) -> &AtomicU64| -> u64 {
             self.shards
                 .iter()
-                .chain([&self.locked])
+                .chain([&self.shared, &self.locked])
                 .map(|shard| counter(shard).load(Relaxed))
                 .sum()
         };
@@ -187,5 +214,19 @@ mod tests {
         });
         assert_eq!(counters.read(CacheKind::Irt).hits, 1000 * (SHARDS as u64 + 8));
         assert_eq!(counters.read(CacheKind::Dte).hits, 0);
+    }
+
+    #[test]
+    fn threads_that_have_ended_leave_their_shards_to_others() {
+        let counters = &Counters::default();
+        // More threads than shards, one after the other; other tests may have some at the time.
+        for _ in 0..4 * SHARDS {
+            let thread = || (0..2).for_each(|_| counters.count(CacheKind::Irt, CacheEvent::Hit));
+            std::thread::scope(|scope| scope.spawn(thread).join()).unwrap();
+        }
+        let shared = counters.shared.caches[CacheKind::Irt as usize][CacheEvent::Hit.index()].load(Relaxed);
+        assert_eq!(counters.read(CacheKind::Irt).hits, 2 * 4 * SHARDS as u64);
+        // The first count of each thread, which finds it a shard, unless others have all.
+        assert!(shared < 2 * 4 * SHARDS as u64);
     }
 }
