@@ -141,7 +141,7 @@ impl Workload {
     }
 
     /// Table reads take no time.
-    #[inline]
+    #[inline(always)]
     pub fn ask(&self, request: &InterruptRequest) -> Outcome {
         self.iommu.remap(request)
     }
@@ -159,7 +159,7 @@ impl Workload {
     }
 
     /// Likewise.
-    #[inline]
+    #[inline(always)]
     pub fn translate(&self, request: &MemoryRequest) -> TranslationOutcome {
         self.iommu.translate_at_once(request)
     }

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use sim_bridge::RequesterId;
 use vm_memory::{Address, GuestAddress, GuestMemory, GuestMemoryRegion, VolatileMemory};
 
+use super::config::Faults;
 use super::in_flight::{Affected, Barrier};
 use super::spec::command::Command;
-use super::spec::event::{Event, HardwareError};
+use super::spec::event::Event;
 use super::spec::registers::{Ring, RingPointer};
 use super::step::{HaltReason, Step};
 use super::{Iommu, State};
@@ -60,9 +61,31 @@ pub(super) struct CommandProcessor {
 #[derive(Debug, Clone, Copy)]
 struct Source {
     ring: Ring,
-    /// The region that holds all of it, by its place among the regions, and the ring's offset in that; `None` if no
-    /// region does, or if memory is to be asked with care.
-    region: Option<(usize, usize)>,
+    /// `None` if no region holds all of it, or if memory is to be asked with care.
+    in_region: Option<RingInRegion>,
+}
+
+/// A command ring in one region of guest memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RingInRegion {
+    /// Place among the regions.
+    region: usize,
+    /// Of the ring in the region.
+    start: usize,
+    /// Bits of the offset of a command in the ring.
+    mask: u32,
+}
+
+impl RingInRegion {
+    #[inline]
+    fn offset(self, pointer: RingPointer) -> u32 {
+        pointer.into_bits() as u32 & self.mask
+    }
+
+    #[inline]
+    fn next(self, offset: u32) -> u32 {
+        (offset + 16) & self.mask
+    }
 }
 
 #[derive(Debug)]
@@ -110,6 +133,11 @@ impl CommandProcessor {
     fn is_held_up(&self) -> bool {
         !self.executed.is_empty() || self.waiting.is_some() || !self.deferred.is_empty()
     }
+
+    /// Where the next command comes from, if that is all there is to the next step.
+    pub(super) fn plain_source(&self) -> Option<RingInRegion> {
+        self.source?.in_region.filter(|_| !self.is_held_up())
+    }
 }
 
 impl<M: GuestMemory> Iommu<M> {
@@ -117,29 +145,38 @@ impl<M: GuestMemory> Iommu<M> {
     pub(super) fn set_command_ring(&self, commands: &mut CommandProcessor, ring: Option<Ring>) {
         commands.set_source(ring.map(|ring| {
             let last = GuestAddress(ring.address.saturating_add(u64::from(ring.bytes) - 1));
-            let region = self
+            let in_region = self
                 .memory
                 .iter()
                 .enumerate()
                 .find(|(_, r)| {
                     r.to_region_addr(GuestAddress(ring.address)).is_some() && r.to_region_addr(last).is_some()
                 })
-                .filter(|_| self.config.faults.memory.is_empty())
-                .map(|(n, r)| (n, (ring.address - r.start_addr().raw_value()) as usize));
-            Source { ring, region }
+                .filter(|_| self.config.faults == Faults::default())
+                .map(|(region, r)| RingInRegion {
+                    region,
+                    start: (ring.address - r.start_addr().raw_value()) as usize,
+                    mask: ring.bytes - ring.entry,
+                });
+            Source { ring, in_region }
         }));
     }
 
-    #[inline]
-    fn fetch_command(&self, source: &Source, offset: u32) -> Result<[u64; 2], HardwareError> {
-        if let Some((n, start)) = source.region
-            && let Some(region) = self.memory.iter().nth(n)
-            && let Ok(slice) = region.as_volatile_slice()
-            && let Ok(command) = slice.get_ref(start + offset as usize)
-        {
-            return Ok(command.load());
+    /// Executes the next command, if it is an INVALIDATE_INTERRUPT_TABLE, as most are by far: its offset, and whose
+    /// entries.
+    #[inline(always)]
+    pub(super) fn next_interrupt_table_invalidation(&self, ring: RingInRegion) -> Option<(u32, RequesterId)> {
+        let offset = ring.offset(self.command_pointers.head());
+        if offset == ring.offset(self.command_pointers.tail()) {
+            return None;
         }
-        self.fetch(source.ring.address + u64::from(offset))
+        let region = self.memory.iter().nth(ring.region)?;
+        let slice = region.as_volatile_slice().ok()?;
+        let raw = slice.get_ref::<[u64; 2]>(ring.start + offset as usize).ok()?;
+        let device = Command::as_interrupt_table_invalidation(raw.load().map(u64::from_le))?;
+        self.command_pointers.set_head(ring.next(offset).into());
+        self.invalidate_irtes(device);
+        Some((offset, device))
     }
 
     pub(super) fn command_work(&self, state: &State) -> bool {
@@ -159,7 +196,7 @@ impl<M: GuestMemory> Iommu<M> {
 
     /// The answer of a device to the oldest INVALIDATE_IOTLB_PAGES for it that has none; `false` if it has them all.
     pub fn iotlb_response(&self, device: RequesterId, response: IotlbResponse) -> bool {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.lock();
         let waiting = state.commands.executed.iter_mut().find_map(|executed| {
             match (&executed.command, &mut executed.until) {
                 (
@@ -181,31 +218,27 @@ impl<M: GuestMemory> Iommu<M> {
         true
     }
 
-    #[inline]
     fn head_offset(&self, ring: Ring) -> u32 {
         ring.offset(self.command_pointers.head())
     }
 
-    #[inline]
     fn tail_offset(&self, ring: Ring) -> u32 {
         ring.offset(self.command_pointers.tail())
     }
 
-    #[inline]
     pub(super) fn command_step(&self, state: &mut State) -> Option<Step> {
         if state.commands.is_held_up() {
             return self.held_up_step(state);
         }
-        let source = state.commands.source.as_ref()?;
-        let offset = self.head_offset(source.ring);
-        if offset == self.tail_offset(source.ring) {
+        let ring = state.commands.source?.ring;
+        let offset = self.head_offset(ring);
+        if offset == self.tail_offset(ring) {
             return None;
         }
         self.next_command(state, offset)
     }
 
     /// Commands that others keep from retiring, from completing, or by a fault from taking effect.
-    #[cold]
     fn held_up_step(&self, state: &mut State) -> Option<Step> {
         let commands = &mut state.commands;
         if let Some(retired) = commands.executed.iter().position(|e| self.is_over(e)) {
@@ -232,27 +265,19 @@ impl<M: GuestMemory> Iommu<M> {
         Some(self.execute(state, offset, command))
     }
 
-    #[inline]
     fn next_command(&self, state: &mut State, offset: u32) -> Option<Step> {
-        let source = state.commands.source.as_ref()?;
-        let ring = source.ring;
-        let raw = match self.fetch_command(source, offset) {
+        let ring = state.commands.source?.ring;
+        let address = ring.address + u64::from(offset);
+        let raw = match self.fetch::<[u64; 2]>(address) {
             Ok(raw) => raw,
             Err(error) => {
-                let address = ring.address + u64::from(offset);
                 let event = Event::CommandHardwareError { address, error };
                 return Some(self.halt(state, offset, HaltReason::FetchFailed(address), event));
             }
         };
         let command = match Command::parse(raw.map(u64::from_le), &self.config.features) {
-            // Most commands by far: on its own way it never leaves the CPU's registers.
-            Ok(Command::InvalidateInterruptTable(device)) if !self.config.faults.wait_before_invalidate => {
-                self.command_pointers.set_head(ring.next(offset).into());
-                return Some(self.invalidate_interrupt_table(state, offset, device));
-            }
             Ok(command) => command,
             Err(error) => {
-                let address = ring.address + u64::from(offset);
                 let event = Event::IllegalCommandError { address };
                 return Some(self.halt(state, offset, HaltReason::Illegal(error), event));
             }
@@ -328,7 +353,8 @@ impl<M: GuestMemory> Iommu<M> {
     fn execute(&self, state: &mut State, offset: u32, command: Command) -> Step {
         let affected = match command {
             Command::InvalidateInterruptTable(device) => {
-                return self.invalidate_interrupt_table(state, offset, device);
+                self.invalidate_irtes(device);
+                Affected::Interrupts(device)
             }
             Command::InvalidateDevtabEntry(device) => {
                 self.invalidate_dte(device);
@@ -369,28 +395,28 @@ impl<M: GuestMemory> Iommu<M> {
                 };
             }
         };
-        self.executed(state, offset, command, affected)
-    }
-
-    #[inline(always)]
-    fn invalidate_interrupt_table(&self, state: &mut State, offset: u32, device: RequesterId) -> Step {
-        self.invalidate_irtes(device);
-        let command = Command::InvalidateInterruptTable(device);
-        self.executed(state, offset, command, Affected::Interrupts(device))
-    }
-
-    /// After the invalidation is visible: a lookup that begins from here on can't hit what was cached before.
-    #[inline(always)]
-    fn executed(&self, state: &mut State, offset: u32, command: Command, affected: Affected) -> Step {
+        // After the invalidation is visible: a lookup that begins from here on can't hit what was cached before.
         if self.in_flight.any(affected) {
-            let until = Until::LookupsAnswered(self.in_flight.barrier(affected));
-            return waits(state, offset, command, until);
+            return self.await_lookups(state, offset, command, affected);
         }
         Step::CommandExecuted {
             offset,
             command,
             retired: true,
         }
+    }
+
+    /// An executed command retires once the lookups that have begun by now are answered.
+    #[cold]
+    pub(super) fn await_lookups(
+        &self,
+        state: &mut State,
+        offset: u32,
+        command: Command,
+        affected: Affected,
+    ) -> Step {
+        let until = Until::LookupsAnswered(self.in_flight.barrier(affected));
+        waits(state, offset, command, until)
     }
 
     #[cold]

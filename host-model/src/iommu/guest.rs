@@ -91,7 +91,7 @@ impl<M: GuestMemory> Iommu<M> {
         requested.map_err(|error| judge.unwritable_backing_page(target, address, error))?;
         if let Notice::GaLog(tag) = posted.notice {
             let device = judge.request.requester;
-            self.state.lock().registers.log_ga(GaEntry { device, tag });
+            self.lock().registers.log_ga(GaEntry { device, tag });
         }
         Ok(Outcome::Posted(posted))
     }

@@ -78,11 +78,12 @@
 //! Guest page tables (GCR3), secure nested paging, performance counters and dual logs are not modelled:
 //! [`spec::features::Features`] refuses the bits of all but the first, and requests with a PASID are refused.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use sim_bridge::RequesterId;
 use vm_memory::{GuestMemory, GuestMemoryMmap};
 
@@ -131,10 +132,11 @@ pub use remap::{FillToken, TableEntry};
 pub use step::{DropReason, HaltReason, Step};
 
 use cache::{Cache, CacheKind, Counters, Generations, KnownHits, Stamps};
-use command_processor::{CommandPointers, CommandProcessor};
-use in_flight::InFlight;
+use command_processor::{CommandPointers, CommandProcessor, RingInRegion};
+use in_flight::{Affected, InFlight};
 use register_file::{DteLocation, RegisterFile, SEGMENTS};
 use remap::Mode;
+use spec::command::Command;
 use spec::registers::{Control, DevTabBase, RingPointer, offset};
 use tables::{DTE_WORDS, IRTE_WORDS};
 use translate::{ReportedFaults, Translations};
@@ -178,6 +180,33 @@ struct State {
     registers: RegisterFile,
     commands: CommandProcessor,
     reported_faults: ReportedFaults,
+    /// What [`CommandProcessor::plain_source`] says, if there is no other work: one look where each command would need
+    /// many.
+    plain_source: Option<RingInRegion>,
+}
+
+/// The right to change the state.
+struct StateGuard<'a>(MutexGuard<'a, State>);
+
+impl Deref for StateGuard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl DerefMut for StateGuard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0
+    }
+}
+
+impl Drop for StateGuard<'_> {
+    fn drop(&mut self) {
+        let source = self.commands.plain_source();
+        self.plain_source = source.filter(|_| !self.registers.has_work());
+    }
 }
 
 impl<M: GuestMemory> Iommu<M> {
@@ -187,7 +216,7 @@ impl<M: GuestMemory> Iommu<M> {
             mode: AtomicU64::new(0),
             control: AtomicU64::new(0),
             dev_tab_bases: [const { AtomicU64::new(0) }; SEGMENTS],
-            irt_cache: Cache::new(config.irt_cache, KnownHits::new(config.irt_cache.entries())),
+            irt_cache: Cache::new(config.irt_cache, KnownHits::new(config.irt_cache)),
             irt_generations: Generations::new(config.generation_bits),
             dte_cache: Cache::new(config.dte_cache, Stamps::new()),
             translations: Translations::new(&config),
@@ -198,6 +227,7 @@ impl<M: GuestMemory> Iommu<M> {
                 registers: RegisterFile::new(&config),
                 commands: CommandProcessor::default(),
                 reported_faults: ReportedFaults::default(),
+                plain_source: None,
             }),
             config,
             memory,
@@ -221,10 +251,7 @@ impl<M: GuestMemory> Iommu<M> {
     /// Reads a register, or an aligned half of one: `size` is 4 or 8 bytes. Anything else, and what is reserved,
     /// reads as 0.
     pub fn read(&self, offset: u64, size: usize) -> u64 {
-        self.state
-            .lock()
-            .registers
-            .read(offset, size, &self.command_pointers)
+        self.lock().registers.read(offset, size, &self.command_pointers)
     }
 
     /// Writes a register, or an aligned half of one: `size` is 4 or 8 bytes. Anything else, and what is reserved or
@@ -242,7 +269,7 @@ impl<M: GuestMemory> Iommu<M> {
     fn write_any(&self, offset: u64, size: usize, value: u64) {
         let State {
             registers, commands, ..
-        } = &mut *self.state.lock();
+        } = &mut *self.lock();
         registers.write(offset, size, value, &self.command_pointers);
         self.set_command_ring(commands, registers.command_ring());
         for (segment, copy) in self.dev_tab_bases.iter().enumerate() {
@@ -259,12 +286,12 @@ impl<M: GuestMemory> Iommu<M> {
 
     /// The MSI capability of the IOMMU's PCI function, as configuration space sets it: `None` disables it.
     pub fn set_msi(&self, message: Option<MsiMessage>) {
-        self.state.lock().registers.set_msi(message);
+        self.lock().registers.set_msi(message);
     }
 
     /// Register accesses without effect, log entries, and interrupts of the IOMMU's own that it could not send.
     pub fn register_statistics(&self) -> RegisterStatistics {
-        self.state.lock().registers.statistics()
+        self.lock().registers.statistics()
     }
 
     /// Would [`step`](Self::step) do something now?
@@ -277,13 +304,38 @@ impl<M: GuestMemory> Iommu<M> {
     /// lookup to be answered.
     #[inline]
     pub fn step(&self) -> Option<Step> {
-        let state = &mut *self.state.lock();
+        let state = self.state.lock();
+        if let Some(ring) = state.plain_source
+            && let Some((offset, device)) = self.next_interrupt_table_invalidation(ring)
+        {
+            let command = Command::InvalidateInterruptTable(device);
+            let affected = Affected::Interrupts(device);
+            // After the invalidation is visible: a lookup that begins from here on can't hit what was cached before.
+            if self.in_flight.any(affected) {
+                return Some(self.await_lookups(&mut StateGuard(state), offset, command, affected));
+            }
+            drop(state);
+            return Some(Step::CommandExecuted {
+                offset,
+                command,
+                retired: true,
+            });
+        }
+        self.any_step(&mut StateGuard(state))
+    }
+
+    #[inline(never)]
+    fn any_step(&self, state: &mut State) -> Option<Step> {
         if state.registers.has_work() {
             return state
                 .registers
                 .step(|address, bytes| self.store_bytes(address, bytes));
         }
         self.command_step(state)
+    }
+
+    fn lock(&self) -> StateGuard<'_> {
+        StateGuard(self.state.lock())
     }
 
     #[inline]

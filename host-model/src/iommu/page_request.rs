@@ -130,12 +130,12 @@ impl<M: GuestMemory> Iommu<M> {
         let _in_flight = self.in_flight.begin(request.requester, LookupKind::Memory);
         match self.judge_page_request(request) {
             Ok(entry) => {
-                self.state.lock().registers.log_ppr(entry);
+                self.lock().registers.log_ppr(entry);
                 PageRequestOutcome::Logged(entry)
             }
             Err((reason, event)) => {
                 if let Some(event) = event {
-                    self.state.lock().registers.log_event(event);
+                    self.lock().registers.log_event(event);
                 }
                 PageRequestOutcome::Refused { reason, event }
             }

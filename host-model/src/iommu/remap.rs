@@ -224,7 +224,7 @@ impl<M: GuestMemory> Iommu<M> {
     #[inline]
     fn begin_walk(&self, request: &InterruptRequest) -> Walk {
         let device = request.requester;
-        let stamp = self.dte_cache.listener().of(device);
+        let stamp = self.irt_stamp(device);
         let control = self.control();
         let irte_key = irte_key(control.ga_en(), device, request.data & 0x7ff);
         Walk {
@@ -377,7 +377,7 @@ impl<M: GuestMemory> Iommu<M> {
     #[cold]
     fn block(&self, (reason, event): Refusal) -> Next {
         if let Some(event) = event {
-            self.state.lock().registers.log_event(event);
+            self.lock().registers.log_event(event);
         }
         Next::Done(Outcome::Blocked { reason, event })
     }

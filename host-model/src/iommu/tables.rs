@@ -207,10 +207,18 @@ impl<M: GuestMemory> Iommu<M> {
         found.map(|(place, lookup)| CachedIrte { lookup, place })
     }
 
+    /// Moves with all that may change what a hit in both caches comes to.
+    #[inline(always)]
+    pub(super) fn irt_stamp(&self, device: RequesterId) -> u64 {
+        self.dte_cache
+            .listener()
+            .with_generation(device, &self.irt_generations)
+    }
+
     /// A hit in both caches that is known.
     #[inline(always)]
     pub(super) fn known_hit(&self, mode: Mode, device: RequesterId, index: u32) -> Option<Interrupt> {
-        let stamp = self.dte_cache.listener().of(device);
+        let stamp = self.irt_stamp(device);
         let key = irte_key(mode.ga_en(), device, index);
         let interrupt = self.irt_cache.recall(key, stamp)?;
         self.counters.count_known_hit();
@@ -289,8 +297,6 @@ impl<M: GuestMemory> Iommu<M> {
             self.irt_cache
                 .drop_where(|key, _| device_of_irte_key(key) == device);
         });
-        // After the generation: who sees the new stamp sees the new generation.
-        self.dte_cache.listener().move_on(device);
         if began_anew {
             self.counters.count_alone(
                 CacheKind::Irt,

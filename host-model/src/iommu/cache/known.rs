@@ -1,8 +1,12 @@
 //! Hits whose outcome is known: what an IRT entry and the DTE came to when they were last used together.
 //!
-//! A known hit is found by one comparison, of the key with the *stamp* of the requester ID in it. Whatever may change
+//! A known hit is found by one comparison, of the key with a *stamp* of the requester ID in it. Whatever may change
 //! what a walk through the caches comes to moves the stamp, or takes the known hit away with its entry. So a known
 //! hit is what the caches would give, only sooner.
+//!
+//! The IRT cache's stamp is the sum of two counters, of changes to the DTE and the generation of the IRTEs. Each of
+//! them counts up one by one, so whoever reads one after the other has the sum as it was at some moment in between,
+//! and no other state has the same.
 
 use std::array;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -10,7 +14,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use sim_bridge::RequesterId;
 
 use super::super::sync::{AtomicU64, fence};
-use super::{Cache, KEY_BITS, Listener, Place};
+use super::generations::DISTINCT;
+use super::{Cache, CacheShape, Generations, KEY_BITS, Listener, Place};
 
 /// A stamp for each requester ID. Some share one, which only moves more often.
 #[derive(Debug)]
@@ -22,8 +27,8 @@ const STAMPS: usize = 4096;
 const STAMPS: usize = 2;
 
 const STEP: u64 = 1 << Stamps::SHIFT;
-/// Where a stamp ends: then there are no known hits any more.
-const LAST: u64 = 1 << 63;
+/// Where a stamp ends: then there are no known hits any more. The sum with a generation has one bit more.
+const LAST: u64 = 1 << 62;
 
 impl Stamps {
     /// Stamps are above the key's bits, and leave those to others.
@@ -41,6 +46,12 @@ impl Stamps {
     #[inline]
     pub(in super::super) fn of(&self, device: RequesterId) -> u64 {
         self.stamp(device).load(Acquire)
+    }
+
+    /// Likewise, of the IRTEs too.
+    #[inline]
+    pub(in super::super) fn with_generation(&self, device: RequesterId, generations: &Generations) -> u64 {
+        self.of(device) + (generations.of(device) & DISTINCT) * STEP
     }
 
     /// Whether a stamp can still move, and so something can be known under it.
@@ -67,14 +78,28 @@ fn move_on(stamp: &AtomicU64) {
 
 /// The device table's cache: a DTE that goes takes the known hits that it was part of along.
 impl Listener for Stamps {
-    fn gone(&self, key: u64, _: usize) {
+    fn gone(&self, key: u64, _: usize, _: usize) {
         self.move_on(RequesterId(key as u16));
     }
 }
 
 /// A place for a known hit beside each entry of a cache.
 #[derive(Debug)]
-pub(in super::super) struct KnownHits(Box<[KnownHit]>);
+pub(in super::super) struct KnownHits {
+    /// As many for each set as its ways need.
+    lines: Box<[Line]>,
+    lines_in_set: usize,
+}
+
+/// One line of the host's cache.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Line([KnownHit; WAYS_IN_LINE]);
+
+#[cfg(not(loom))]
+const WAYS_IN_LINE: usize = 4;
+#[cfg(loom)]
+const WAYS_IN_LINE: usize = 1;
 
 #[derive(Debug)]
 struct KnownHit {
@@ -89,18 +114,30 @@ struct KnownHit {
 const VALUE: u64 = (1 << 56) - 1;
 
 impl KnownHits {
-    pub(in super::super) fn new(entries: usize) -> Self {
-        let none = || KnownHit {
+    pub(in super::super) fn new(shape: CacheShape) -> Self {
+        let none = |_| KnownHit {
             known: AtomicU64::new(0),
             value: AtomicU64::new(0),
         };
-        Self((0..entries).map(|_| none()).collect())
+        let lines_in_set = shape.ways().div_ceil(WAYS_IN_LINE);
+        let lines = 0..shape.sets() * lines_in_set;
+        Self {
+            lines: lines.map(|_| Line(array::from_fn(none))).collect(),
+            lines_in_set,
+        }
+    }
+
+    fn hit(&self, set: usize, way: usize) -> Option<&KnownHit> {
+        let line = self.lines.get(set * self.lines_in_set + way / WAYS_IN_LINE)?;
+        Some(&line.0[way % WAYS_IN_LINE])
     }
 }
 
 impl Listener for KnownHits {
-    fn gone(&self, _: u64, slot: usize) {
-        self.0[slot].known.store(0, Relaxed);
+    fn gone(&self, _: u64, set: usize, way: usize) {
+        if let Some(hit) = self.hit(set, way) {
+            hit.known.store(0, Relaxed);
+        }
     }
 }
 
@@ -114,16 +151,24 @@ impl<const N: usize> Cache<N, KnownHits> {
     /// What was remembered as `known`, not 0, of an entry with that key.
     #[inline(always)]
     pub(in super::super) fn recall_as(&self, key: u64, known: u64) -> Option<u64> {
-        let first = self.set_of(key).wrapping_mul(self.ways);
-        let hits = self.listener.0.get(first..first.wrapping_add(self.ways))?;
-        for hit in hits {
-            // The value that is there before and after the look at the key is the key's.
-            let value = hit.value.load(Acquire);
-            if hit.known.load(Acquire) == known && hit.value.load(Relaxed) == value {
-                return Some(value & VALUE);
+        let KnownHits { lines, lines_in_set } = &self.listener;
+        let mut line = self.set_of(key).wrapping_mul(*lines_in_set);
+        let end = line.wrapping_add(*lines_in_set);
+        loop {
+            for hit in &lines.get(line)?.0 {
+                if hit.known.load(Relaxed) == known {
+                    // The value that is there before and after the look at the key is the key's.
+                    let value = hit.value.load(Acquire);
+                    if hit.known.load(Acquire) == known && hit.value.load(Relaxed) == value {
+                        return Some(value & VALUE);
+                    }
+                }
+            }
+            line += 1;
+            if line == end {
+                return None;
             }
         }
-        None
     }
 
     /// Remembers what the entry that is still at this place came to. `stamp` was captured before anything was looked
@@ -136,14 +181,15 @@ impl<const N: usize> Cache<N, KnownHits> {
 
     /// Likewise, as `known`, not 0, which says all that the entry must be of.
     pub(in super::super) fn remember_as(&self, place: Place, known: u64, value: u64) {
-        let (Some(entry), Some(hit)) = (self.entries.get(place.slot), self.listener.0.get(place.slot)) else {
+        let Place { set, way, .. } = place;
+        let (Some(entry), Some(hit)) = (self.ways_of(set).get(way), self.listener.hit(set, way)) else {
             return;
         };
         // With true LRU none is: no need of the lock to see that.
         if !entry.is_used_at(place) {
             return;
         }
-        let _lock = self.sets[place.slot / self.ways].lock();
+        let _lock = self.sets[set].lock();
         if entry.is_used_at(place) {
             let sequence = (hit.value.load(Relaxed) & !VALUE).wrapping_add(VALUE + 1);
             hit.known.store(0, Relaxed);
@@ -156,14 +202,14 @@ impl<const N: usize> Cache<N, KnownHits> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::{CacheShape, Inserted, Replacement};
+    use super::super::{Inserted, Replacement};
     use super::*;
 
     const DEVICE: RequesterId = RequesterId(0x4100);
 
     fn cache(replacement: Replacement) -> Cache<1, KnownHits> {
         let shape = CacheShape::new(1, 2).unwrap().with_replacement(replacement);
-        Cache::new(shape, KnownHits::new(2))
+        Cache::new(shape, KnownHits::new(shape))
     }
 
     fn insert(cache: &Cache<1, KnownHits>, key: u64) -> Place {

@@ -66,8 +66,9 @@ pub(super) struct Guard(u64);
 /// Where an entry is, and its tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) slot: usize,
-    pub(super) tag: u64,
+    set: usize,
+    way: usize,
+    tag: u64,
 }
 
 /// What became of a fill.
@@ -80,7 +81,7 @@ pub(super) enum Inserted {
 }
 
 /// Bits of a key.
-const KEY_BITS: u32 = 28;
+pub(super) const KEY_BITS: u32 = 28;
 pub(super) const KEY: u64 = (1 << KEY_BITS) - 1;
 const VALID: u64 = 1 << KEY_BITS;
 /// Used since the replacement last looked.
@@ -94,12 +95,12 @@ const DROP: u64 = 2;
 /// Hears of entries once they are no more, or once the replacement wants to hear of their next use. The set's lock is
 /// held.
 pub(super) trait Listener {
-    fn gone(&self, key: u64, slot: usize);
+    fn gone(&self, key: u64, set: usize, way: usize);
 }
 
 impl Listener for () {
     #[inline]
-    fn gone(&self, _: u64, _: usize) {}
+    fn gone(&self, _: u64, _: usize, _: usize) {}
 }
 
 impl<const N: usize, L: Listener> Cache<N, L> {
@@ -152,8 +153,7 @@ impl<const N: usize, L: Listener> Cache<N, L> {
                 if tag & USED == 0 {
                     self.touch(set, way, tag);
                 }
-                let slot = set * self.ways + way;
-                return Some((Place { slot, tag }, value));
+                return Some((Place { set, way, tag }, value));
             }
         }
         None
@@ -162,7 +162,7 @@ impl<const N: usize, L: Listener> Cache<N, L> {
     /// Whether the entry that had this place has not moved, and needs no touch.
     #[cfg(all(test, not(loom)))]
     fn is_at(&self, place: Place) -> bool {
-        let entry = self.entries.get(place.slot);
+        let entry = self.ways_of(place.set).get(place.way);
         entry.is_some_and(|entry| entry.tag.load(Acquire) == place.tag)
     }
 
@@ -205,15 +205,14 @@ impl<const N: usize, L: Listener> Cache<N, L> {
                 None => (self.victim(index), true),
             },
         };
-        let slot = index * self.ways + way;
         let old = ways[way].key();
         let tag = ways[way].write(VALID | key | self.shape.replacement().initial_use(), words);
         if let Some(old) = old {
-            self.listener.gone(old, slot);
+            self.listener.gone(old, index, way);
         }
         self.inserted(index, way);
         Inserted::Filled {
-            place: Place { slot, tag },
+            place: Place { set: index, way, tag },
             evicted,
         }
     }
@@ -245,7 +244,7 @@ impl<const N: usize, L: Listener> Cache<N, L> {
                 && which(key, &entry.words)
             {
                 entry.begin_change(entry.tag.load(Relaxed));
-                self.listener.gone(key, index * self.ways + way);
+                self.listener.gone(key, index, way);
                 dropped += 1;
             }
         }

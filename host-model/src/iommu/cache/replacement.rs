@@ -73,7 +73,7 @@ impl<const N: usize, L: Listener> Cache<N, L> {
             if tag & USED == 0 {
                 break;
             }
-            self.listener.gone(tag & KEY, set * self.ways + hand);
+            self.listener.gone(tag & KEY, set, hand);
             hand = (hand + 1) % ways.len();
         }
         order.store(((hand + 1) % ways.len()) as u64, Relaxed);

@@ -15,7 +15,7 @@ const STAMP: u64 = 1 << 28;
 
 fn one_entry(replacement: Replacement) -> Arc<Pairs> {
     let shape = CacheShape::new(1, 1).unwrap().with_replacement(replacement);
-    Arc::new(Cache::new(shape, KnownHits::new(shape.entries())))
+    Arc::new(Cache::new(shape, KnownHits::new(shape)))
 }
 
 fn put(cache: &Pairs, key: u64, value: u64) -> Place {
@@ -115,7 +115,7 @@ fn what_takes_the_place_of_an_entry_is_not_remembered_as_it() {
 fn lookups_that_touch_leave_an_insertion_alone() {
     model(3, || {
         let shape = CacheShape::new(1, 2).unwrap();
-        let cache = Arc::new(Cache::new(shape, KnownHits::new(2)));
+        let cache = Arc::new(Cache::new(shape, KnownHits::new(shape)));
         put(&cache, KEY, 1);
         put(&cache, OTHER, 2);
         both(
@@ -136,7 +136,7 @@ fn lookups_that_touch_leave_an_insertion_alone() {
 fn insertions_of_two_threads_are_both_whole() {
     model(3, || {
         let shape = CacheShape::new(1, 2).unwrap();
-        let cache = Arc::new(Cache::new(shape, KnownHits::new(2)));
+        let cache = Arc::new(Cache::new(shape, KnownHits::new(shape)));
         both(
             &cache,
             |cache| insert(cache, KEY, 1),

@@ -38,7 +38,7 @@ pub(super) const LOGS: [LogCase; 3] = [
         bytes: 16,
         push: |iommu| {
             let event = Event::IllegalCommandError { address: 0x40 };
-            iommu.state.lock().registers.log_event(event);
+            iommu.lock().registers.log_event(event);
         },
         word: 5 << 60,
     },
@@ -52,7 +52,7 @@ pub(super) const LOGS: [LogCase; 3] = [
         interrupt: 1 << 6,
         overflow: 1 << 5,
         bytes: 16,
-        push: |iommu| iommu.state.lock().registers.log_ppr(ppr()),
+        push: |iommu| iommu.lock().registers.log_ppr(ppr()),
         word: 0x1004_0205_0000_4100,
     },
     LogCase {
@@ -65,7 +65,7 @@ pub(super) const LOGS: [LogCase; 3] = [
         interrupt: 1 << 10,
         overflow: 1 << 9,
         bytes: 8,
-        push: |iommu| iommu.state.lock().registers.log_ga(ga()),
+        push: |iommu| iommu.lock().registers.log_ga(ga()),
         word: 1 << 60 | 0x4100 << 32 | 0x1234,
     },
 ];

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use bitfield_struct::bitfield;
 
-use super::super::cache::{Cache, CacheShape, Guard, Inserted, KEY, KnownHits, Place, Words};
+use super::super::cache::{Cache, CacheShape, Guard, Inserted, KEY, KEY_BITS, KnownHits, Place, Words};
 use super::super::spec::command::PageRange;
 use super::super::spec::page_table::{PAGE_SHIFT, Page, PageAttributes};
 use super::super::sync::AtomicU64;
@@ -65,18 +65,21 @@ impl Tag {
         Self::from_bits(address & !DOMAIN | u64::from(domain) & DOMAIN)
     }
 
-    /// Not 0.
-    #[inline]
-    fn known(self) -> Option<u64> {
-        (self.into_bits() != u64::MAX).then_some(!self.into_bits())
-    }
-
     /// Spreads addresses that differ by large powers of two, and domains with the same addresses.
     #[inline]
-    fn key(self, domain: u16) -> u64 {
-        let page = self.page() ^ u64::from(domain) << 9;
-        (page ^ page >> 26) & KEY
+    fn key(self) -> u64 {
+        let tag = self.into_bits();
+        (tag ^ tag >> KEY_BITS) & KEY
     }
+}
+
+/// All of the domain and the page, and not 0, for a known hit to be known as. Addresses that leave no room for the
+/// domain have none.
+#[inline(always)]
+fn known_as(domain: u16, address: u64) -> Option<u64> {
+    const END: u64 = (1 << 60) - (1 << PAGE_SHIFT);
+    let page = address & !((1 << PAGE_SHIFT) - 1);
+    (address < END).then_some(!(page << 4 | u64::from(domain)))
 }
 
 impl Mapping {
@@ -117,7 +120,7 @@ fn page_of(words: &Words<WORDS>, wanted: Tag, domain: u16) -> Option<Page> {
 impl Iotlb {
     pub(in super::super) fn new(shape: CacheShape) -> Self {
         Self {
-            cache: Cache::new(shape, KnownHits::new(shape.entries())),
+            cache: Cache::new(shape, KnownHits::new(shape)),
             sets: shape.sets().max(1).ilog2(),
             invalidations: AtomicU64::new(0),
             largest: AtomicU64::new(0),
@@ -127,25 +130,24 @@ impl Iotlb {
     /// The page of that address, if it was found before and nothing has happened to it.
     #[inline(always)]
     pub(in super::super) fn recall(&self, domain: u16, address: u64) -> Option<Page> {
-        let tag = Tag::of(domain, address);
-        let mapping = Mapping::from_bits(self.cache.recall_as(tag.key(domain), tag.known()?)?);
-        (u16::from(mapping.domain_high()) == domain >> 12).then(|| mapping.page())
+        let key = Tag::of(domain, address).key();
+        let mapping = self.cache.recall_as(key, known_as(domain, address)?)?;
+        Some(Mapping::from_bits(mapping).page())
     }
 
     /// The page of that address.
     pub(in super::super) fn find(&self, domain: u16, address: u64) -> Option<Page> {
         let tag = Tag::of(domain, address);
-        let found = self
-            .cache
-            .find(tag.key(domain), |words| page_of(words, tag, domain));
+        let found = self.cache.find(tag.key(), |words| page_of(words, tag, domain));
         found.map(|(place, page)| {
-            self.remember(place, tag, Mapping::of(domain, &page));
+            self.remember(place, domain, address, &page);
             page
         })
     }
 
-    fn remember(&self, place: Place, tag: Tag, mapping: Mapping) {
-        if let Some(known) = tag.known() {
+    fn remember(&self, place: Place, domain: u16, address: u64, page: &Page) {
+        if let Some(known) = known_as(domain, address) {
+            let mapping = Mapping::of(domain, page);
             self.cache.remember_as(place, known, mapping.into_bits());
         }
     }
@@ -159,7 +161,7 @@ impl Iotlb {
     /// may have been read before an invalidation.
     pub(in super::super) fn guard(&self, domain: u16, address: u64, began: Began) -> FillGuard {
         self.largest.fetch_max(PAGE_SHIFT.into(), SeqCst);
-        let guard = self.cache.guard(Tag::of(domain, address).key(domain));
+        let guard = self.cache.guard(Tag::of(domain, address).key());
         // Last: an invalidation counts itself before it looks at `largest` and moves guards.
         FillGuard((self.begin() == began).then_some((guard, began)))
     }
@@ -188,14 +190,11 @@ impl Iotlb {
             }
         }
         let tag = Tag::of(domain, address);
-        let mapping = Mapping::of(domain, page);
-        let words = [tag.into_bits(), mapping.into_bits()];
+        let words = [tag.into_bits(), Mapping::of(domain, page).into_bits()];
         let same = |words: &Words<WORDS>| page_of(words, tag, domain).is_some();
-        let inserted = self
-            .cache
-            .insert(tag.key(domain), words, guard, same, |_, _| true);
+        let inserted = self.cache.insert(tag.key(), words, guard, same, |_, _| true);
         if let Inserted::Filled { place, .. } = inserted {
-            self.remember(place, tag, mapping);
+            self.remember(place, domain, address, page);
         }
         inserted
     }
@@ -209,7 +208,7 @@ impl Iotlb {
                 for page in 0..1 << pages {
                     let tag = Tag::of(domain, addresses.start() + (page << PAGE_SHIFT));
                     let is_of = |words: &Words<WORDS>| page_of(words, tag, domain).is_some();
-                    self.cache.drop_key_where(tag.key(domain), is_of);
+                    self.cache.drop_key_where(tag.key(), is_of);
                 }
             }
             _ => {

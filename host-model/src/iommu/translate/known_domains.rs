@@ -26,12 +26,22 @@ pub(super) struct KnownDomain {
     pub(super) id: u16,
     #[bits(2)]
     pub(super) permissions: Permissions,
-    /// Requester ID bits 15:8.
-    bus: u8,
     #[bits(2)]
     __: u8,
+    /// Requester ID bits 15:8.
+    bus: u8,
     #[bits(36)]
     stamp: u64,
+}
+
+impl KnownDomain {
+    const WHOSE: u64 = Self::new().with_bus(0xff).with_stamp((1 << 36) - 1).into_bits();
+
+    #[inline(always)]
+    fn whose(device: RequesterId, stamp: u64) -> u64 {
+        const BUS: u32 = KnownDomain::new().with_bus(1).into_bits().trailing_zeros();
+        u64::from(device.0 >> 8) << BUS | stamp
+    }
 }
 
 impl KnownDomains {
@@ -47,8 +57,7 @@ impl KnownDomains {
     #[inline]
     pub(super) fn recall(&self, device: RequesterId, stamp: u64) -> Option<KnownDomain> {
         let known = KnownDomain::from_bits(self.place(device).load(Acquire));
-        let is_current = known.stamp() == stamp >> Stamps::SHIFT;
-        (is_current && known.bus() == bus(device)).then_some(known)
+        (known.into_bits() & KnownDomain::WHOSE == KnownDomain::whose(device, stamp)).then_some(known)
     }
 
     /// `stamp` was captured before anything was looked up, and the DTE is cached.
@@ -56,18 +65,10 @@ impl KnownDomains {
         if !Stamps::can_move(stamp) {
             return;
         }
-        let known = KnownDomain::new()
-            .with_id(id)
-            .with_permissions(permissions)
-            .with_bus(bus(device))
-            .with_stamp(stamp >> Stamps::SHIFT);
-        self.place(device).store(known.into_bits(), Release);
+        let known = KnownDomain::new().with_id(id).with_permissions(permissions);
+        let known = known.into_bits() | KnownDomain::whose(device, stamp);
+        self.place(device).store(known, Release);
     }
-}
-
-#[inline]
-fn bus(RequesterId(device): RequesterId) -> u8 {
-    (device >> 8) as u8
 }
 
 #[cfg(all(test, not(loom)))]

@@ -394,7 +394,7 @@ impl<M: GuestMemory> Iommu<M> {
             suppress_repeats,
         } = refusal;
         if let Some(reported) = event {
-            let state = &mut *self.state.lock();
+            let state = &mut *self.lock();
             let device = walk.request.requester;
             if suppress_repeats && state.reported_faults.repeats(device, walk.forgets) {
                 event = None;

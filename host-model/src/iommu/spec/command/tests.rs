@@ -173,6 +173,19 @@ fn commands_of_absent_features_are_refused() {
 
 proptest! {
     #[test]
+    fn the_short_way_to_an_interrupt_table_invalidation_is_the_long_one(low: u64, high: u64, opcode in 4u64..7) {
+        let legal = [opcode << 60 | low & 0xffff, 0];
+        let other_bit = [legal[0] ^ 1 << (high % 64), 0];
+        for raw in [legal, other_bit, [legal[0], high], [low, high]] {
+            let long = match parse(raw) {
+                Ok(Command::InvalidateInterruptTable(device)) => Some(device),
+                _ => None,
+            };
+            prop_assert_eq!(Command::as_interrupt_table_invalidation(raw), long);
+        }
+    }
+
+    #[test]
     fn what_parses_encodes_to_the_same_bits(opcode in 1u64..9, low: u64, high: u64, clear: bool) {
         let mut raw = [opcode << 60 | low & !(0xf << 60), high];
         if clear && let Err(CommandError::ReservedBits { .. }) = parse(raw) {
