@@ -9,6 +9,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::super::spec::dte::RawDte;
 use super::super::spec::irte::RawIrte;
 use super::super::sync::AtomicU64;
+use super::super::translate::{Access, AddressType, MemoryRequest, TranslationOutcome};
 use super::super::*;
 use super::{both, model};
 
@@ -17,11 +18,17 @@ const COMMANDS: u64 = 0x2000;
 const TABLE: u64 = 0x3000;
 const SEMAPHORE: u64 = 0x800;
 const MEMORY: usize = 0x8000;
-const INVALIDATE_DTE: u64 = 2 << 60;
-const INVALIDATE_IRT: u64 = 5 << 60;
-const INVALIDATE_ALL: u64 = 8 << 60;
+const PAGE_TABLE: u64 = 0x5000;
+/// IR and IW.
+const READ_WRITE: u64 = 3 << 61;
+const DOMAIN: u64 = 1;
+const INVALIDATE_DTE: [u64; 2] = [2 << 60, 0];
+const INVALIDATE_PAGES: [u64; 2] = [3 << 60 | DOMAIN << 32, 0x7fff_ffff_ffff_f003];
+const INVALIDATE_IRT: [u64; 2] = [5 << 60, 0];
+const INVALIDATE_ALL: [u64; 2] = [8 << 60, 0];
 
-/// Requester ID 0, whose entry 0 is under test. The entry's vector counts the changes.
+/// Requester ID 0, whose interrupt 0 and page 0 are under test. The interrupt's vector, or the number of the physical
+/// page, counts the changes.
 struct Rig {
     iommu: Iommu,
     memory: Arc<GuestMemoryMmap>,
@@ -66,14 +73,21 @@ impl Rig {
             rig.iommu.write(offset, 8, value);
         }
         rig.set_entry(TABLE, 0);
-        rig.set_dte(TABLE);
+        rig.set_page(PAGE_TABLE, 0);
+        rig.set_dte(TABLE, PAGE_TABLE);
         Arc::new(rig)
     }
 
-    /// IV, IntCtl 2, two entries.
-    fn set_dte(&self, table: u64) {
-        let dte = [0, 0, 2 << 60 | table | 1 << 1 | 1, 0_u64];
+    /// IV, IntCtl 2, two entries. V, TV, one level of page tables.
+    fn set_dte(&self, table: u64, page_table: u64) {
+        let translation = READ_WRITE | page_table | 1 << 9 | 3;
+        let dte = [translation, DOMAIN, 2 << 60 | table | 1 << 1 | 1, 0];
         self.memory.write_obj(dte, GuestAddress(DEVICE_TABLE)).unwrap();
+    }
+
+    fn set_page(&self, page_table: u64, number: u64) {
+        let entry = READ_WRITE | number << 12 | 1;
+        self.memory.write_obj(entry, GuestAddress(page_table)).unwrap();
     }
 
     fn set_entry(&self, address: u64, number: u64) {
@@ -112,10 +126,27 @@ impl Rig {
         assert!(number >= known, "{number} after software was told of {known}");
     }
 
+    /// Likewise, of the page.
+    fn translate(&self) {
+        let known = self.known.load(Acquire);
+        let outcome = self.iommu.translate_at_once(&MemoryRequest {
+            requester: RequesterId(0),
+            address: 0x40,
+            access: Access::Read,
+            kind: AddressType::Untranslated,
+            pasid: None,
+        });
+        let TranslationOutcome::Translated(translation) = outcome else {
+            panic!("{outcome:?}")
+        };
+        let number = translation.address >> 12;
+        assert!(number >= known, "{number} after software was told of {known}");
+    }
+
     /// Executes these commands and a COMPLETION_WAIT, after which software takes `number` for done.
-    fn command(&self, commands: &[u64], number: u64) {
+    fn command(&self, commands: &[[u64; 2]], number: u64) {
         let wait = [1 << 60 | SEMAPHORE | 1, number];
-        for command in commands.iter().map(|low| [*low, 0]).chain([wait]) {
+        for command in commands.iter().copied().chain([wait]) {
             let tail = self.iommu.read(0x2008, 4);
             self.memory
                 .write_obj(command, GuestAddress(COMMANDS + tail))
@@ -131,7 +162,7 @@ impl Rig {
         }
     }
 
-    fn change_entry(&self, commands: &[u64], number: u64) {
+    fn change_entry(&self, commands: &[[u64; 2]], number: u64) {
         self.set_entry(TABLE, number);
         self.command(commands, number);
     }
@@ -140,7 +171,7 @@ impl Rig {
 fn check(
     config: Config,
     preemptions: usize,
-    observed: bool,
+    look_up: fn(&Rig),
     change: impl Fn(&Rig) + Copy + Send + Sync + 'static,
 ) {
     // Nothing is cached, or both entries and what they come to.
@@ -151,21 +182,29 @@ fn check(
         model(preemptions, move || {
             let rig = Rig::new(config.clone(), &memory);
             if warm {
-                rig.look_up(false);
+                look_up(&rig);
             }
-            both(&rig, move |rig| rig.look_up(observed), change);
+            both(&rig, look_up, change);
             while rig.iommu.step().is_some() {}
             assert_eq!(rig.iommu.read(0x2000, 4), rig.iommu.read(0x2008, 4));
-            rig.look_up(observed);
+            look_up(&rig);
         });
     }
+}
+
+fn remap(rig: &Rig) {
+    rig.look_up(false);
+}
+
+fn remap_observed(rig: &Rig) {
+    rig.look_up(true);
 }
 
 #[test]
 fn an_invalidated_entry_is_not_used_again() {
     for command in [INVALIDATE_IRT, INVALIDATE_ALL] {
-        for observed in [false, true] {
-            check(Config::default(), 1, observed, move |rig| {
+        for look_up in [remap, remap_observed] {
+            check(Config::default(), 1, look_up, move |rig| {
                 rig.change_entry(&[command], 1);
                 rig.look_up(false);
             });
@@ -175,10 +214,10 @@ fn an_invalidated_entry_is_not_used_again() {
 
 #[test]
 fn an_entry_of_the_table_before_is_not_used_again() {
-    for observed in [false, true] {
-        check(Config::default(), 1, observed, |rig| {
+    for look_up in [remap, remap_observed] {
+        check(Config::default(), 1, look_up, |rig| {
             rig.set_entry(TABLE + 0x1000, 1);
-            rig.set_dte(TABLE + 0x1000);
+            rig.set_dte(TABLE + 0x1000, PAGE_TABLE);
             rig.command(&[INVALIDATE_DTE, INVALIDATE_IRT], 1);
             rig.look_up(false);
         });
@@ -191,7 +230,28 @@ fn no_entry_comes_back_when_its_generation_does() {
         generation_bits: 1,
         ..Config::default()
     };
-    check(config, 1, false, |rig| {
+    check(config, 1, remap, |rig| {
         (1..3).for_each(|number| rig.change_entry(&[INVALIDATE_IRT], number));
+    });
+}
+
+#[test]
+fn an_invalidated_translation_is_not_used_again() {
+    for command in [INVALIDATE_PAGES, INVALIDATE_ALL] {
+        check(Config::default(), 1, Rig::translate, move |rig| {
+            rig.set_page(PAGE_TABLE, 1);
+            rig.command(&[command], 1);
+            rig.translate();
+        });
+    }
+}
+
+#[test]
+fn a_translation_by_the_page_table_before_is_not_used_again() {
+    check(Config::default(), 1, Rig::translate, |rig| {
+        rig.set_page(PAGE_TABLE + 0x1000, 1);
+        rig.set_dte(TABLE, PAGE_TABLE + 0x1000);
+        rig.command(&[INVALIDATE_DTE, INVALIDATE_PAGES], 1);
+        rig.translate();
     });
 }
