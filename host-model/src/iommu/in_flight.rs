@@ -3,8 +3,8 @@
 //! A lookup takes a slot before it looks at generations and memory; an invalidation counts the generation up before
 //! it looks at the slots. So either the lookup sees the new generation, or the invalidation sees the lookup.
 
-use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::{array, fmt};
 
 use bitfield_struct::bitfield;
 use sim_bridge::RequesterId;
@@ -13,7 +13,7 @@ use super::sync::AtomicU64;
 
 /// The lookups that have begun and are not answered.
 pub(super) struct InFlight {
-    slots: Box<[AtomicU64]>,
+    slots: Box<[AtomicU64; SLOTS]>,
     /// No slot from here on was ever taken.
     used: AtomicU64,
     /// Lookups that found no slot free. Whoever waits for older lookups waits until there is none of them.
@@ -29,10 +29,14 @@ const SLOTS: usize = 2;
 /// What a slot holds. Each lookup in a slot makes another word.
 #[bitfield(u64)]
 struct SlotWord {
+    #[inline]
     device: u16,
+    #[inline]
     busy: bool,
+    #[inline]
     memory: bool,
     #[bits(46)]
+    #[inline]
     sequence: u64,
 }
 
@@ -106,7 +110,7 @@ impl fmt::Debug for InFlight {
 impl InFlight {
     pub(super) fn new() -> Self {
         Self {
-            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            slots: Box::new(array::from_fn(|_| AtomicU64::new(0))),
             used: AtomicU64::new(0),
             overflow: AtomicU64::new(0),
         }

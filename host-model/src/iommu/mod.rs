@@ -138,7 +138,7 @@ use register_file::{DteLocation, RegisterFile, SEGMENTS};
 use remap::Mode;
 use spec::command::Command;
 use spec::registers::{Control, DevTabBase, RingPointer, offset};
-use tables::{DTE_WORDS, IRTE_WORDS};
+use tables::{DTE_WORDS, IRTE_WORDS, LastRegion};
 use translate::{ReportedFaults, Translations};
 
 /// An AMD IOMMU. See the [module](self).
@@ -157,6 +157,8 @@ pub struct Iommu<M = GuestMemoryMmap> {
     translations: Translations,
     counters: Counters,
     in_flight: InFlight,
+    dte_region: LastRegion,
+    irte_region: LastRegion,
     command_pointers: CommandPointers,
     state: Mutex<State>,
     config: Config,
@@ -222,6 +224,8 @@ impl<M: GuestMemory> Iommu<M> {
             translations: Translations::new(&config),
             counters: Counters::default(),
             in_flight: InFlight::new(),
+            dte_region: LastRegion::new(),
+            irte_region: LastRegion::new(),
             command_pointers: CommandPointers::default(),
             state: Mutex::new(State {
                 registers: RegisterFile::new(&config),

@@ -144,22 +144,30 @@ pub enum Outcome {
 #[derive(PartialEq, Eq, Hash)]
 pub struct Interrupt {
     /// APIC ID, 8 bits unless Control.XTEn.
+    #[inline]
     pub destination: u32,
     /// Vector.
+    #[inline]
     pub vector: u8,
-    /// Physical or logical.
-    #[bits(1)]
-    pub destination_mode: DestinationMode,
     /// Fixed or arbitrated.
     #[bits(1)]
+    #[inline]
     pub int_type: IntType,
+    // As far from each other as in table entries, which makes them cheap to copy.
+    #[bits(2)]
+    __: u8,
     /// RqEoi: level-triggered.
+    #[inline]
     pub request_eoi: bool,
+    /// Physical or logical.
+    #[bits(1)]
+    #[inline]
+    pub destination_mode: DestinationMode,
     /// Of the table entry.
     #[bits(11)]
+    #[inline]
     pub index: u16,
-    #[bits(10)]
-    __: u16,
+    __: u8,
 }
 
 /// Why a request goes nowhere.

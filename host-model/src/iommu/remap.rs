@@ -1,5 +1,7 @@
 //! Interrupt requests: device table entry, interrupt remapping table entry, outcome.
 
+use std::convert::Infallible;
+
 use vm_memory::GuestMemory;
 
 use super::Iommu;
@@ -11,7 +13,7 @@ use super::spec::event::HardwareError;
 use super::spec::irte::{GuestIrte, RawIrte};
 use super::spec::msi::is_message_address;
 use super::spec::registers::Control;
-use super::tables::{Dte, irte_key};
+use super::tables::{CachedIrte, Dte, irte_key};
 use super::verdict::{DteVerdict, IrteTarget, IrteVerdict, Judge, Refusal};
 
 /// What Control means to interrupts, in a byte; 0 if they are not looked up in the IRT cache.
@@ -68,6 +70,23 @@ pub(super) struct Walk {
     pub(super) dte_guard: Guard,
 }
 
+/// What is judged. It is handed to what is seldom called by value, so that a walk need not lie in memory.
+#[derive(Clone, Copy)]
+struct Asked {
+    control: Control,
+    request: InterruptRequest,
+}
+
+impl Walk {
+    #[inline(always)]
+    fn asked(&self) -> Asked {
+        Asked {
+            control: self.control,
+            request: self.request,
+        }
+    }
+}
+
 /// A table read in progress. The bytes were sampled when the token was given out.
 ///
 /// Dropping it abandons the request: it is then answered as far as invalidations are concerned.
@@ -91,10 +110,36 @@ enum TableRead {
 /// What was read: a DTE, or an IRTE in the first two words.
 type RawRead = Result<RawDte, HardwareError>;
 
-/// How a walk goes on.
-enum Next {
-    Read(TableRead),
-    Done(Outcome),
+/// What a walk does before it reads a table entry from memory.
+trait Reads {
+    /// What it waits for.
+    type Wait;
+
+    fn wait(read: TableRead) -> Result<(), Self::Wait>;
+}
+
+/// Goes on: reads take no time.
+struct AtOnce;
+
+impl Reads for AtOnce {
+    type Wait = Infallible;
+
+    #[inline(always)]
+    fn wait(_: TableRead) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// Ends, and [`Iommu::resume`] goes on.
+struct ByToken;
+
+impl Reads for ByToken {
+    type Wait = TableRead;
+
+    #[inline(always)]
+    fn wait(read: TableRead) -> Result<(), TableRead> {
+        Err(read)
+    }
 }
 
 /// Kind of table entry.
@@ -195,20 +240,17 @@ impl<M: GuestMemory> Iommu<M> {
         self.remap_by_tables(request)
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn remap_by_tables(&self, request: &InterruptRequest) -> Outcome {
+        let Ok(outcome) = self.walk_at_once(request);
+        outcome
+    }
+
+    #[inline(never)]
+    fn walk_at_once(&self, request: &InterruptRequest) -> Result<Outcome, Infallible> {
         let _guard = self.in_flight.begin(request.requester, LookupKind::Interrupt);
         let walk = self.begin_walk(request);
-        let mut next = self.start(&walk, &mut ());
-        loop {
-            match next {
-                Next::Done(outcome) => return outcome,
-                Next::Read(read) => {
-                    let raw = self.read_table(&walk, &read);
-                    next = self.resume(&walk, &read, raw, &mut ());
-                }
-            }
-        }
+        self.start::<AtOnce>(&walk, &mut ())
     }
 
     /// A request that is not a known hit.
@@ -217,11 +259,11 @@ impl<M: GuestMemory> Iommu<M> {
         // First of all: an invalidation that is not seen below waits for this walk.
         let guard = self.in_flight.begin(request.requester, LookupKind::Interrupt);
         let walk = self.begin_walk(request);
-        let next = self.start(&walk, observer);
+        let next = self.start::<ByToken>(&walk, observer);
         self.respond(walk, next, guard)
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin_walk(&self, request: &InterruptRequest) -> Walk {
         let device = request.requester;
         let stamp = self.irt_stamp(device);
@@ -238,148 +280,232 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     #[inline]
-    fn respond<'a>(&'a self, walk: Walk, next: Next, guard: InFlightGuard<'a>) -> Response<'a> {
-        match next {
-            Next::Done(outcome) => Response::Answer(outcome),
-            Next::Read(read) => {
-                let raw = self.read_table(&walk, &read);
-                Response::Fill(FillToken {
-                    walk,
-                    read,
-                    raw,
-                    guard,
-                })
-            }
-        }
-    }
-
-    #[inline]
-    fn read_table(&self, walk: &Walk, read: &TableRead) -> RawRead {
-        match read {
+    fn respond<'a>(
+        &'a self,
+        walk: Walk,
+        next: Result<Outcome, TableRead>,
+        guard: InFlightGuard<'a>,
+    ) -> Response<'a> {
+        let read = match next {
+            Ok(outcome) => return Response::Answer(outcome),
+            Err(read) => read,
+        };
+        let raw = match &read {
             TableRead::Dte { address } => self.read_dte(*address),
-            TableRead::Irte { target, .. } | TableRead::GuestFields { target, .. } => {
-                let raw = self.read_irte(target.address, self.judge(walk).irte_format())?;
-                Ok([raw as u64, (raw >> 64) as u64, 0, 0])
-            }
-        }
+            TableRead::Irte { target, .. } | TableRead::GuestFields { target, .. } => self
+                .read_irte(target.address, self.judge(walk.asked()).irte_format())
+                .map(|raw| [raw as u64, (raw >> 64) as u64, 0, 0]),
+        };
+        Response::Fill(FillToken {
+            walk,
+            read,
+            raw,
+            guard,
+        })
     }
 
-    #[inline]
-    fn start(&self, walk: &Walk, observer: &mut impl Observer) -> Next {
+    #[inline(always)]
+    fn start<R: Reads>(&self, walk: &Walk, observer: &mut impl Observer) -> Result<Outcome, R::Wait> {
         if !walk.control.iommu_en() {
-            return Next::Done(forward(&walk.request));
+            return Ok(forward(&walk.request));
         }
-        let judge = self.judge(walk);
-        if !judge.is_interrupt() {
-            return self.block(judge.not_an_interrupt());
+        if !is_message_address(walk.request.address) {
+            return Ok(self.block_by(walk.asked(), |judge| judge.not_an_interrupt()));
         }
-        if let Some(dte) = self.cached_dte(walk.request.requester) {
-            return self.with_dte(walk, dte, observer);
+        let device = walk.request.requester;
+        if let Some(dte) = self.cached_dte(device) {
+            return self.with_dte::<R>(walk, dte, observer);
         }
-        match self.dte_address(walk.request.requester) {
-            Some(address) => Next::Read(TableRead::Dte { address }),
-            None => self.block(judge.out_of_range_device()),
-        }
+        let Some(address) = self.dte_address(device) else {
+            return Ok(self.block_by(walk.asked(), |judge| judge.out_of_range_device()));
+        };
+        R::wait(TableRead::Dte { address })?;
+        let raw = self.read_dte(address);
+        self.with_read_dte::<R>(walk, address, raw, observer)
     }
 
     #[inline]
-    fn resume(&self, walk: &Walk, read: &TableRead, raw: RawRead, observer: &mut impl Observer) -> Next {
-        let judge = self.judge(walk);
-        match (read, raw) {
-            (TableRead::Dte { address }, Ok(raw)) => {
-                let dte = self.cache_dte(walk.request.requester, walk.dte_guard, *address, raw);
-                self.with_dte(walk, dte, observer)
+    fn resume(
+        &self,
+        walk: &Walk,
+        read: &TableRead,
+        raw: RawRead,
+        observer: &mut impl Observer,
+    ) -> Result<Outcome, TableRead> {
+        let halves = |[low, high, ..]: RawDte| u128::from(high) << 64 | u128::from(low);
+        match *read {
+            TableRead::Dte { address } => self.with_read_dte::<ByToken>(walk, address, raw, observer),
+            TableRead::Irte { target, knowable } => {
+                self.with_read_irte::<ByToken>(walk, target, knowable, raw.map(halves), observer)
             }
-            (TableRead::Dte { address }, Err(error)) => self.block(judge.unreadable_dte(*address, error)),
-            (TableRead::Irte { target, knowable }, Ok(raw)) => {
-                let raw = self.second_half(walk, target, raw);
-                let verdict = judge.irte(target, raw);
-                let interrupt = match verdict {
-                    Ok(IrteVerdict::Remap(interrupt)) if *knowable => Some(interrupt),
-                    _ => None,
-                };
-                let from = self.cache_irte(walk, target, raw, interrupt);
-                let address = target.address;
-                observer.irte(Lookup { from, address, raw });
-                self.conclude(walk, target, verdict)
-            }
-            (TableRead::GuestFields { target, cached }, Ok(raw)) => {
-                let raw = self.second_half(walk, target, raw);
-                let cached = u128::from(cached[1]) << 64 | u128::from(cached[0]);
-                let verdict = judge.irte(target, GuestIrte::refreshed(cached, raw));
-                self.conclude(walk, target, verdict)
-            }
-            (TableRead::Irte { target, .. } | TableRead::GuestFields { target, .. }, Err(error)) => {
-                self.block(judge.unreadable_irte(target, error))
+            TableRead::GuestFields { target, cached } => {
+                Ok(self.with_guest_fields(walk.asked(), target, cached, raw.map(halves)))
             }
         }
+    }
+
+    #[inline(always)]
+    fn with_read_dte<R: Reads>(
+        &self,
+        walk: &Walk,
+        address: u64,
+        raw: Result<RawDte, HardwareError>,
+        observer: &mut impl Observer,
+    ) -> Result<Outcome, R::Wait> {
+        let raw = match raw {
+            Ok(raw) => raw,
+            Err(error) => {
+                return Ok(self.block_by(walk.asked(), move |judge| judge.unreadable_dte(address, error)));
+            }
+        };
+        let dte = self.cache_dte(walk.request.requester, walk.dte_guard, address, raw);
+        self.with_dte::<R>(walk, dte, observer)
+    }
+
+    #[inline(always)]
+    fn with_dte<R: Reads>(
+        &self,
+        walk: &Walk,
+        dte: Dte,
+        observer: &mut impl Observer,
+    ) -> Result<Outcome, R::Wait> {
+        observer.dte(dte.lookup);
+        let judge = self.judge(walk.asked());
+        let target = match judge.target(&dte.lookup.raw) {
+            Some(target) => target,
+            None => match self.uncommon_dte(walk.asked(), dte.lookup.raw) {
+                Ok(target) => target,
+                Err(outcome) => return Ok(outcome),
+            },
+        };
+        let knowable = dte.knowable;
+        let Some(CachedIrte { lookup, place }) = self.cached_irte(walk, target.index) else {
+            R::wait(TableRead::Irte { target, knowable })?;
+            let raw = self.read_irte(target.address, judge.irte_format());
+            return self.with_read_irte::<R>(walk, target, knowable, raw, observer);
+        };
+        observer.irte(lookup);
+        let Some(interrupt) = judge.interrupt(&target, lookup.raw) else {
+            return self.with_uncommon_irte::<R>(walk.asked(), target, lookup.raw);
+        };
+        if knowable {
+            self.know(walk, place, interrupt);
+        }
+        Ok(Outcome::Remapped(interrupt))
+    }
+
+    #[inline(always)]
+    fn with_read_irte<R: Reads>(
+        &self,
+        walk: &Walk,
+        target: IrteTarget,
+        knowable: bool,
+        raw: Result<RawIrte, HardwareError>,
+        observer: &mut impl Observer,
+    ) -> Result<Outcome, R::Wait> {
+        let raw = match raw {
+            Ok(raw) => self.second_half(walk.control, target.address, raw),
+            Err(error) => {
+                return Ok(self.block_by(walk.asked(), move |judge| judge.unreadable_irte(&target, error)));
+            }
+        };
+        let interrupt = self.judge(walk.asked()).interrupt(&target, raw);
+        let from = self.cache_irte(walk, &target, raw, interrupt.filter(|_| knowable));
+        let address = target.address;
+        observer.irte(Lookup { from, address, raw });
+        match interrupt {
+            Some(interrupt) => Ok(Outcome::Remapped(interrupt)),
+            None => Ok(self.uncommon_irte(walk.asked(), target, raw)),
+        }
+    }
+
+    /// By a cached entry that has no [`Judge::interrupt`].
+    #[inline(never)]
+    fn with_uncommon_irte<R: Reads>(
+        &self,
+        asked: Asked,
+        target: IrteTarget,
+        raw: RawIrte,
+    ) -> Result<Outcome, R::Wait> {
+        let judge = self.judge(asked);
+        if !matches!(judge.irte(&target, raw), Ok(IrteVerdict::Post(_))) {
+            return Ok(self.uncommon_irte(asked, target, raw));
+        }
+        let cached = [raw as u64, (raw >> 64) as u64];
+        R::wait(TableRead::GuestFields { target, cached })?;
+        let raw = self.read_irte(target.address, judge.irte_format());
+        Ok(self.with_guest_fields(asked, target, cached, raw))
+    }
+
+    fn with_guest_fields(
+        &self,
+        asked: Asked,
+        target: IrteTarget,
+        cached: [u64; 2],
+        raw: Result<RawIrte, HardwareError>,
+    ) -> Outcome {
+        let raw = match raw {
+            Ok(raw) => self.second_half(asked.control, target.address, raw),
+            Err(error) => return self.block_by(asked, move |judge| judge.unreadable_irte(&target, error)),
+        };
+        let cached = u128::from(cached[1]) << 64 | u128::from(cached[0]);
+        self.uncommon_irte(asked, target, GuestIrte::refreshed(cached, raw))
     }
 
     /// The entry as it is once all of it is read.
-    #[inline]
-    fn second_half(&self, walk: &Walk, target: &IrteTarget, [low, high, ..]: RawDte) -> RawIrte {
-        let torn = self.config.faults.torn_irte_read && walk.control.ga_en();
-        let high = match torn {
-            true => self.fetch(target.address + 8).map_or(0, u64::from_le),
-            false => high,
-        };
-        u128::from(high) << 64 | u128::from(low)
-    }
-
-    #[inline]
-    fn with_dte(&self, walk: &Walk, dte: Dte, observer: &mut impl Observer) -> Next {
-        observer.dte(dte.lookup);
-        let judge = self.judge(walk);
-        let target = match judge.dte(&dte.lookup.raw) {
-            Ok(DteVerdict::Forward) => return Next::Done(forward(&walk.request)),
-            Ok(DteVerdict::Remap(target)) => target,
-            Err(refusal) => return self.block(refusal),
-        };
-        let knowable = dte.knowable;
-        let Some(irte) = self.cached_irte(walk, target.index) else {
-            return Next::Read(TableRead::Irte { target, knowable });
-        };
-        observer.irte(irte.lookup);
-        let raw = irte.lookup.raw;
-        let verdict = judge.irte(&target, raw);
-        match verdict {
-            Ok(IrteVerdict::Remap(interrupt)) if knowable => self.know(walk, irte.place, interrupt),
-            Ok(IrteVerdict::Post(_)) => {
-                let cached = [raw as u64, (raw >> 64) as u64];
-                return Next::Read(TableRead::GuestFields { target, cached });
-            }
-            _ => {}
+    #[inline(always)]
+    fn second_half(&self, control: Control, address: u64, raw: RawIrte) -> RawIrte {
+        if !(self.config.faults.torn_irte_read && control.ga_en()) {
+            return raw;
         }
-        self.conclude(walk, &target, verdict)
+        let high = self.fetch(address + 8).map_or(0, u64::from_le);
+        u128::from(high) << 64 | u128::from(raw as u64)
     }
 
-    #[inline]
-    fn conclude(&self, walk: &Walk, target: &IrteTarget, verdict: Result<IrteVerdict, Refusal>) -> Next {
-        match verdict {
-            Ok(IrteVerdict::Remap(interrupt)) => Next::Done(Outcome::Remapped(interrupt)),
-            Ok(IrteVerdict::Post(posted)) => match self.post(&self.judge(walk), target, posted) {
-                Ok(outcome) => Next::Done(outcome),
-                Err(refusal) => self.block(refusal),
-            },
+    /// By a DTE that has no [`Judge::target`].
+    #[cold]
+    fn uncommon_dte(&self, asked: Asked, raw: RawDte) -> Result<IrteTarget, Outcome> {
+        match self.judge(asked).dte(&raw) {
+            Ok(DteVerdict::Remap(target)) => Ok(target),
+            Ok(DteVerdict::Forward) => Err(forward(&asked.request)),
+            Err(refusal) => Err(self.block(refusal)),
+        }
+    }
+
+    /// By an entry that has no [`Judge::interrupt`].
+    #[cold]
+    fn uncommon_irte(&self, asked: Asked, target: IrteTarget, raw: RawIrte) -> Outcome {
+        let judge = self.judge(asked);
+        match judge.irte(&target, raw) {
+            Ok(IrteVerdict::Remap(interrupt)) => Outcome::Remapped(interrupt),
+            Ok(IrteVerdict::Post(posted)) => self
+                .post(&judge, &target, posted)
+                .unwrap_or_else(|refusal| self.block(refusal)),
             Err(refusal) => self.block(refusal),
         }
     }
 
-    fn judge<'a>(&'a self, walk: &'a Walk) -> Judge<'a> {
+    #[inline(always)]
+    fn judge(&self, Asked { control, request }: Asked) -> Judge<'_> {
         Judge {
             policies: &self.config.policies,
-            control: walk.control,
-            request: &walk.request,
+            control,
+            request,
         }
+    }
+
+    #[cold]
+    fn block_by(&self, asked: Asked, why: impl FnOnce(&Judge<'_>) -> Refusal) -> Outcome {
+        self.block(why(&self.judge(asked)))
     }
 
     /// Queues the event.
     #[cold]
-    fn block(&self, (reason, event): Refusal) -> Next {
+    fn block(&self, (reason, event): Refusal) -> Outcome {
         if let Some(event) = event {
             self.lock().registers.log_event(event);
         }
-        Next::Done(Outcome::Blocked { reason, event })
+        Outcome::Blocked { reason, event }
     }
 }
 

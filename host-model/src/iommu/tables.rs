@@ -1,5 +1,6 @@
 //! Table entries: from the caches, from memory, into the caches.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use sim_bridge::RequesterId;
@@ -34,6 +35,17 @@ pub(super) fn irte_key(ga_en: bool, device: RequesterId, index: u32) -> u64 {
 
 fn device_of_irte_key(key: u64) -> RequesterId {
     RequesterId((key >> 11) as u16)
+}
+
+/// Number of the region of guest memory that entries of one kind were last read from; of none at first, and if
+/// memory has faults.
+#[derive(Debug)]
+pub(super) struct LastRegion(AtomicUsize);
+
+impl LastRegion {
+    pub(super) const fn new() -> Self {
+        Self(AtomicUsize::new(usize::MAX))
+    }
 }
 
 /// A device table entry that a walk goes by.
@@ -94,6 +106,30 @@ impl<M: GuestMemory> Iommu<M> {
         self.fetch_with_care(address)
     }
 
+    /// Like [`Self::fetch`], sooner if all of it is in the region of before. Regions do not overlap.
+    #[inline(always)]
+    fn fetch_near<T: ByteValued>(&self, last: &LastRegion, address: u64) -> Result<T, HardwareError> {
+        if let Some(region) = self.memory.iter().nth(last.0.load(Relaxed))
+            && let Ok(offset) = usize::try_from(address.wrapping_sub(region.start_addr().raw_value()))
+            && let Ok(slice) = region.as_volatile_slice()
+            && let Ok(entry) = slice.get_ref(offset)
+        {
+            return Ok(entry.load());
+        }
+        self.fetch_elsewhere(last, address)
+    }
+
+    #[inline(never)]
+    fn fetch_elsewhere<T: ByteValued>(&self, last: &LastRegion, address: u64) -> Result<T, HardwareError> {
+        let holds = |region: &M::R| region.to_region_addr(GuestAddress(address)).is_some();
+        if self.config.faults.memory.is_empty()
+            && let Some(region) = self.memory.iter().position(holds)
+        {
+            last.0.store(region, Relaxed);
+        }
+        self.fetch(address)
+    }
+
     #[cold]
     fn fetch_with_care<T: ByteValued>(&self, address: u64) -> Result<T, HardwareError> {
         if let Some(error) = self.config.faults.on_read(address, size_of::<T>()) {
@@ -124,24 +160,26 @@ impl<M: GuestMemory> Iommu<M> {
             .map_err(|_| HardwareError::MasterAbort)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn read_dte(&self, address: u64) -> Result<RawDte, HardwareError> {
-        Ok(self.fetch::<RawDte>(address)?.map(u64::from_le))
+        let dte: RawDte = self.fetch_near(&self.dte_region, address)?;
+        Ok(dte.map(u64::from_le))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn read_irte(&self, address: u64, format: IrteFormat) -> Result<RawIrte, HardwareError> {
         Ok(match format {
-            IrteFormat::Bits32 => u32::from_le(self.fetch(address)?).into(),
+            IrteFormat::Bits32 => u32::from_le(self.fetch_near(&self.irte_region, address)?).into(),
             IrteFormat::Bits128 { .. } => {
-                let [low, high] = self.fetch::<[u64; 2]>(address)?.map(u64::from_le);
+                let [low, high]: [u64; 2] = self.fetch_near(&self.irte_region, address)?;
+                let [low, high] = [low, high].map(u64::from_le);
                 u128::from(high) << 64 | u128::from(low)
             }
         })
     }
 
     /// Hits what is current now, which may be newer than the walk.
-    #[inline]
+    #[inline(always)]
     pub(super) fn cached_dte(&self, device: RequesterId) -> Option<Dte> {
         let found = self
             .dte_cache
@@ -156,8 +194,23 @@ impl<M: GuestMemory> Iommu<M> {
         found.map(|(_, lookup)| self.dte(lookup))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn cache_dte(&self, device: RequesterId, guard: Guard, address: u64, raw: RawDte) -> Dte {
+        let inserted = if self.dte_cache.is_disabled() {
+            Inserted::Refused
+        } else {
+            self.insert_dte(device, guard, address, raw)
+        };
+        self.count_insertion(CacheKind::Dte, inserted);
+        let from = match inserted {
+            Inserted::Filled { .. } => LookupFrom::Fill,
+            Inserted::Refused => LookupFrom::Uncached,
+        };
+        self.dte(Lookup { from, address, raw })
+    }
+
+    #[inline(never)]
+    fn insert_dte(&self, device: RequesterId, guard: Guard, address: u64, raw: RawDte) -> Inserted {
         let key = device.0.into();
         let guard = if self.config.faults.fill_races_invalidation {
             self.dte_cache.guard(key)
@@ -165,15 +218,8 @@ impl<M: GuestMemory> Iommu<M> {
             guard
         };
         let [a, b, c, d] = raw;
-        let inserted = self
-            .dte_cache
-            .insert(key, [address, a, b, c, d], guard, |_| true, |_, _| true);
-        self.count_insertion(CacheKind::Dte, inserted);
-        let from = match inserted {
-            Inserted::Filled { .. } => LookupFrom::Fill,
-            Inserted::Refused => LookupFrom::Uncached,
-        };
-        self.dte(Lookup { from, address, raw })
+        self.dte_cache
+            .insert(key, [address, a, b, c, d], guard, |_| true, |_, _| true)
     }
 
     #[inline]
@@ -186,7 +232,7 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     /// Like [`Self::cached_dte`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn cached_irte(&self, walk: &Walk, index: u16) -> Option<CachedIrte> {
         if self.control().irt_cache_dis() {
             return None;
@@ -226,6 +272,7 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     /// Notes what a hit in both caches came to.
+    #[inline(always)]
     pub(super) fn know(&self, walk: &Walk, irte: Place, interrupt: Interrupt) {
         let key = irte_key(
             walk.control.ga_en(),
@@ -237,7 +284,7 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     /// Caches an entry, and what it came to with a cached DTE.
-    #[inline]
+    #[inline(always)]
     pub(super) fn cache_irte(
         &self,
         walk: &Walk,
@@ -245,6 +292,26 @@ impl<M: GuestMemory> Iommu<M> {
         raw: RawIrte,
         interrupt: Option<Interrupt>,
     ) -> LookupFrom {
+        let inserted = if self.irt_cache.is_disabled() {
+            Inserted::Refused
+        } else {
+            self.insert_irte(walk, target, raw, interrupt)
+        };
+        self.count_insertion(CacheKind::Irt, inserted);
+        match inserted {
+            Inserted::Filled { .. } => LookupFrom::Fill,
+            Inserted::Refused => LookupFrom::Uncached,
+        }
+    }
+
+    #[inline(always)]
+    fn insert_irte(
+        &self,
+        walk: &Walk,
+        target: &IrteTarget,
+        raw: RawIrte,
+        interrupt: Option<Interrupt>,
+    ) -> Inserted {
         let device = walk.request.requester;
         let key = irte_key(walk.control.ga_en(), device, target.index.into());
         let cacheable = (IrteFlags::of(raw).remap_en
@@ -255,25 +322,16 @@ impl<M: GuestMemory> Iommu<M> {
         } else {
             (walk.irt_generation, walk.irt_guard)
         };
+        if !cacheable || generation != self.irt_generations.of(device) {
+            return Inserted::Refused;
+        }
         let words = [generation, target.address, raw as u64, (raw >> 64) as u64];
         let live = |key: u64, words: &Words<IRTE_WORDS>| {
             word(words, GENERATION) == self.irt_generations.of(device_of_irte_key(key))
         };
-        let inserted = if cacheable && generation == self.irt_generations.of(device) {
-            self.irt_cache.insert(key, words, guard, |_| true, live)
-        } else {
-            Inserted::Refused
-        };
-        self.count_insertion(CacheKind::Irt, inserted);
-        match inserted {
-            Inserted::Filled { place, .. } => {
-                if let Some(interrupt) = interrupt {
-                    self.know(walk, place, interrupt);
-                }
-                LookupFrom::Fill
-            }
-            Inserted::Refused => LookupFrom::Uncached,
-        }
+        let value = interrupt.map(Interrupt::into_bits);
+        self.irt_cache
+            .insert_and_remember(key, words, guard, live, walk.stamp, value)
     }
 
     /// INVALIDATE_DEVTAB_ENTRY.
@@ -319,7 +377,7 @@ impl<M: GuestMemory> Iommu<M> {
         fence(SeqCst);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn count_insertion(&self, cache: CacheKind, inserted: Inserted) {
         let event = match inserted {
             Inserted::Filled { .. } => CacheEvent::Fill,

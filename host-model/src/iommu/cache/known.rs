@@ -15,7 +15,7 @@ use sim_bridge::RequesterId;
 
 use super::super::sync::{AtomicU64, fence};
 use super::generations::DISTINCT;
-use super::{Cache, CacheShape, Generations, KEY_BITS, Listener, Place};
+use super::{Cache, CacheShape, Generations, Guard, Inserted, KEY_BITS, Listener, Place, USED, Words};
 
 /// A stamp for each requester ID. Some share one, which only moves more often.
 #[derive(Debug)]
@@ -127,6 +127,7 @@ impl KnownHits {
         }
     }
 
+    #[inline]
     fn hit(&self, set: usize, way: usize) -> Option<&KnownHit> {
         let line = self.lines.get(set * self.lines_in_set + way / WAYS_IN_LINE)?;
         Some(&line.0[way % WAYS_IN_LINE])
@@ -134,6 +135,7 @@ impl KnownHits {
 }
 
 impl Listener for KnownHits {
+    #[inline]
     fn gone(&self, _: u64, set: usize, way: usize) {
         if let Some(hit) = self.hit(set, way) {
             hit.known.store(0, Relaxed);
@@ -191,12 +193,49 @@ impl<const N: usize> Cache<N, KnownHits> {
         }
         let _lock = self.sets[set].lock();
         if entry.is_used_at(place) {
-            let sequence = (hit.value.load(Relaxed) & !VALUE).wrapping_add(VALUE + 1);
-            hit.known.store(0, Relaxed);
-            fence(Release);
-            hit.value.store(sequence | value & VALUE, Relaxed);
-            hit.known.store(known, Release);
+            hit.set(known, value);
         }
+    }
+
+    /// [`Cache::insert`], and [`Self::remember`] at once if there is a value.
+    #[inline]
+    pub(in super::super) fn insert_and_remember(
+        &self,
+        key: u64,
+        words: [u64; N],
+        guard: Guard,
+        live: impl Fn(u64, &Words<N>) -> bool,
+        stamp: u64,
+        value: Option<u64>,
+    ) -> Inserted {
+        self.insert_and(
+            key,
+            words,
+            guard,
+            |_| true,
+            live,
+            |hits, place| {
+                if let Some(value) = value
+                    && place.tag & USED != 0
+                    && Stamps::can_move(stamp)
+                    && let Some(hit) = hits.hit(place.set, place.way)
+                {
+                    hit.set(stamp | key, value);
+                }
+            },
+        )
+    }
+}
+
+impl KnownHit {
+    /// The set's lock is held.
+    #[inline]
+    fn set(&self, known: u64, value: u64) {
+        let sequence = (self.value.load(Relaxed) & !VALUE).wrapping_add(VALUE + 1);
+        self.known.store(0, Relaxed);
+        fence(Release);
+        self.value.store(sequence | value & VALUE, Relaxed);
+        self.known.store(known, Release);
     }
 }
 

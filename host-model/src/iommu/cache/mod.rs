@@ -126,6 +126,12 @@ impl<const N: usize, L: Listener> Cache<N, L> {
         }
     }
 
+    /// Holds nothing, ever.
+    #[inline]
+    pub(super) fn is_disabled(&self) -> bool {
+        self.ways == 0
+    }
+
     /// Fibonacci hashing: the top bits of the product spread neighbouring keys evenly.
     #[inline]
     fn set_of(&self, key: u64) -> usize {
@@ -144,6 +150,9 @@ impl<const N: usize, L: Listener> Cache<N, L> {
     /// after all. What it reads may not belong together, and is thrown away then.
     #[inline(always)]
     pub(super) fn find<R>(&self, key: u64, read: impl Fn(&Words<N>) -> Option<R>) -> Option<(Place, R)> {
+        if self.is_disabled() {
+            return None;
+        }
         let set = self.set_of(key);
         for (way, entry) in self.ways_of(set).iter().enumerate() {
             let tag = entry.tag.load(Acquire);
@@ -173,6 +182,9 @@ impl<const N: usize, L: Listener> Cache<N, L> {
     /// To be called before the first memory read of a fill, once that has been entered as in flight.
     #[inline]
     pub(super) fn guard(&self, key: u64) -> Guard {
+        if self.is_disabled() {
+            return Guard(0);
+        }
         let set = self.sets.get(self.set_of(key));
         Guard(set.map_or(0, |set| set.drops.load(SeqCst) & !LOCKED))
     }
@@ -186,6 +198,20 @@ impl<const N: usize, L: Listener> Cache<N, L> {
         guard: Guard,
         same: impl Fn(&Words<N>) -> bool,
         live: impl Fn(u64, &Words<N>) -> bool,
+    ) -> Inserted {
+        self.insert_and(key, words, guard, same, live, |_, _| ())
+    }
+
+    /// Like [`Self::insert`], and calls `then` with its place while nobody else can change it.
+    #[inline]
+    pub(super) fn insert_and(
+        &self,
+        key: u64,
+        words: [u64; N],
+        guard: Guard,
+        same: impl Fn(&Words<N>) -> bool,
+        live: impl Fn(u64, &Words<N>) -> bool,
+        then: impl FnOnce(&L, Place),
     ) -> Inserted {
         let index = self.set_of(key);
         let Some(set) = self.sets.get(index) else {
@@ -211,10 +237,9 @@ impl<const N: usize, L: Listener> Cache<N, L> {
             self.listener.gone(old, index, way);
         }
         self.inserted(index, way);
-        Inserted::Filled {
-            place: Place { set: index, way, tag },
-            evicted,
-        }
+        let place = Place { set: index, way, tag };
+        then(&self.listener, place);
+        Inserted::Filled { place, evicted }
     }
 
     /// Drops the entries with that key, and refuses fills that have begun for its set. The number dropped.
@@ -292,6 +317,7 @@ impl<const N: usize> Entry<N> {
 }
 
 impl Set {
+    #[inline]
     fn lock(&self) -> SetLock<'_> {
         loop {
             let drops = self.drops.load(Relaxed) & !LOCKED;
@@ -323,6 +349,7 @@ impl SetLock<'_> {
 }
 
 impl Drop for SetLock<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.set.drops.store(self.drops, Release);
     }

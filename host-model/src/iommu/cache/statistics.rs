@@ -131,7 +131,8 @@ impl Drop for Held {
 impl Counters {
     #[inline]
     pub(in super::super) fn count(&self, cache: CacheKind, event: CacheEvent) {
-        self.add(|shard| &shard.caches[cache as usize][event.index()]);
+        let index = event.index();
+        self.add(move |shard| &shard.caches[cache as usize][index]);
     }
 
     /// For those who hold the IOMMU's lock.
@@ -151,7 +152,7 @@ impl Counters {
         self.add(|shard| &shard.translation_hits);
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&self, counter: impl Fn(&Shard) -> &AtomicU64) {
         match self.shards.get(SHARD.get()) {
             Some(shard) => {

@@ -52,6 +52,12 @@ pub struct DteInterrupts {
     pub lint1_pass: bool,
 }
 
+/// Bits of quadword 2 that are reserved, by revision.
+const RESERVED_311: u64 = DteInterrupts::new().with_reserved(3).into_bits();
+const RESERVED_305: u64 = DteInterrupts::from_bits(RESERVED_311)
+    .with_guest_paging_mode(3)
+    .with_hpt_mode(true)
+    .into_bits();
 /// Bits of quadword 3 that have a meaning.
 const QUADWORD_3: u64 = 0xffc0_0000_0000_0000;
 
@@ -138,16 +144,17 @@ pub enum DteRevision {
 
 impl InterruptDte {
     /// `None` if IV is 0: interrupts are forwarded.
+    #[inline(always)]
     pub fn parse(raw: &RawDte, revision: DteRevision) -> Result<Option<Self>, DteError> {
         let dte = DteInterrupts::from_bits(raw[2]);
         if !dte.valid() {
             return Ok(None);
         }
-        let mut reserved = DteInterrupts::new().with_reserved(3);
-        if revision == DteRevision::Rev305 {
-            reserved = reserved.with_guest_paging_mode(3).with_hpt_mode(true);
-        }
-        for (quadword, mask) in [(2, reserved.into_bits()), (3, !QUADWORD_3)] {
+        let reserved = match revision {
+            DteRevision::Rev305 => RESERVED_305,
+            DteRevision::Rev311 => RESERVED_311,
+        };
+        for (quadword, mask) in [(2, reserved), (3, !QUADWORD_3)] {
             let bits = raw[quadword] & mask;
             if bits != 0 {
                 return Err(DteError::ReservedBits { quadword, bits });
@@ -165,6 +172,7 @@ impl InterruptDte {
 }
 
 impl DteInterrupts {
+    #[inline(always)]
     fn control(self) -> Result<IntCtl, DteError> {
         match (self.int_ctl(), self.table_length()) {
             (0, _) => Ok(IntCtl::Abort),

@@ -117,6 +117,15 @@ impl IrteFormat {
             Self::Bits128 { .. } => 16,
         }
     }
+
+    /// Reserved bits of an entry that is not in guest mode.
+    #[inline(always)]
+    const fn reserved(self) -> RawIrte {
+        match self {
+            Self::Bits32 => Irte32::new().with_reserved(0xff).into_bits() as RawIrte,
+            Self::Bits128 { .. } => RESERVED_HIGH,
+        }
+    }
 }
 
 /// Destination mode (DM).
@@ -258,48 +267,58 @@ const fn destination_128(low: u32, high: Irte128High, xt: bool) -> u32 {
 }
 
 impl Irte {
+    /// What a legal entry has the same: RemapEn 1, GuestMode 0, IntType 0 or 1.
+    const LEGAL: RawIrte = Irte128Low::new().with_remap_en(true).into_bits() as RawIrte;
+    const LEGAL_MASK: RawIrte = Self::LEGAL
+        | Irte128Low::new()
+            .with_guest_mode(true)
+            .with_int_type(0b110)
+            .into_bits() as RawIrte;
+
     /// Refuses entries without RemapEn first, then GuestMode, reserved types and, unless told to, reserved bits.
-    #[inline]
+    #[inline(always)]
     pub const fn parse(raw: RawIrte, format: IrteFormat, ignore_reserved: bool) -> Result<Self, IrteError> {
+        let reserved = if ignore_reserved { 0 } else { format.reserved() };
+        if raw & (Self::LEGAL_MASK | reserved) != Self::LEGAL {
+            return Err(IrteError::of(raw, reserved));
+        }
         // Bits 7:0 are alike in both formats.
         let low = Irte128Low::from_bits(raw as u64);
-        if !low.remap_en() {
-            return Err(IrteError::RemapEnClear);
-        }
-        if low.guest_mode() {
-            return Err(IrteError::GuestMode);
-        }
-        let int_type = match low.int_type() {
-            0 => IntType::Fixed,
-            1 => IntType::Arbitrated,
-            reserved => return Err(IrteError::ReservedIntType(reserved)),
-        };
-        let (destination, vector, reserved) = match format {
+        let (destination, vector) = match format {
             IrteFormat::Bits32 => {
                 let irte = Irte32::from_bits(raw as u32);
-                let reserved = Irte32::new().with_reserved(0xff).into_bits() as u128;
-                (irte.destination() as u32, irte.vector(), reserved)
+                (irte.destination() as u32, irte.vector())
             }
             IrteFormat::Bits128 { xt } => {
                 let high = Irte128High::from_bits((raw >> 64) as u64);
-                let destination = destination_128(low.destination(), high, xt);
-                (destination, high.vector(), RESERVED_HIGH)
+                (destination_128(low.destination(), high, xt), high.vector())
             }
         };
-        if raw & reserved != 0 && !ignore_reserved {
-            return Err(IrteError::ReservedBits(raw & reserved));
-        }
         Ok(Self {
             destination,
-            destination_mode: if low.dm() {
-                DestinationMode::Logical
-            } else {
-                DestinationMode::Physical
-            },
+            destination_mode: DestinationMode::from_bits(low.dm() as u8),
             vector,
-            int_type,
+            int_type: IntType::from_bits(low.int_type() & 1),
             request_eoi: low.rq_eoi(),
         })
+    }
+}
+
+impl IrteError {
+    /// Of an illegal entry, with these bits reserved.
+    #[cold]
+    const fn of(raw: RawIrte, reserved: RawIrte) -> Self {
+        let low = Irte128Low::from_bits(raw as u64);
+        if !low.remap_en() {
+            return Self::RemapEnClear;
+        }
+        if low.guest_mode() {
+            return Self::GuestMode;
+        }
+        match low.int_type() {
+            0 | 1 => Self::ReservedBits(raw & reserved),
+            int_type => Self::ReservedIntType(int_type),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod oracle;
 mod own_interrupts;
 mod page_requests;
 mod reference;
+mod regions;
 mod registers;
 mod statistics;
 mod threads;
