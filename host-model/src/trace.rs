@@ -104,6 +104,13 @@ pub enum Kind {
         /// What.
         value: u64,
     },
+    /// A CPU did something with a spinlock.
+    Lock {
+        /// Which.
+        lock: Lock,
+        /// What.
+        step: LockStep,
+    },
     /// A driver call began.
     CallBegan(&'static str),
     /// A driver call returned.
@@ -132,6 +139,50 @@ pub enum Kind {
     KernelLog(String),
     /// A step of the scenario begins.
     ScenarioStep(String),
+}
+
+/// A spinlock of the operating system, by Linux's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lock {
+    /// `iommu->lock`: the command ring's.
+    Iommu,
+    /// `irq_desc->lock` of an interrupt, by number.
+    IrqDesc(u32),
+    /// `iommu_table_lock`: who has which remapping table.
+    IommuTable,
+    /// `table->lock` of the remapping table that was allocated for this requester ID.
+    Table(RequesterId),
+    /// `dev_data->dte_lock` of a requester ID.
+    Dte(RequesterId),
+    /// `domain->lock`, by the domain's ID.
+    Domain(u16),
+}
+
+/// What a CPU does with a spinlock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LockStep {
+    /// It is held or waited for by others; the CPU spins.
+    Contended,
+    /// The CPU has it.
+    Taken {
+        /// The CPU takes no interrupts.
+        interrupts_off: bool,
+    },
+    /// The CPU gave it up.
+    Released,
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Iommu => f.write_str("iommu->lock"),
+            Self::IrqDesc(irq) => write!(f, "irq_desc->lock {irq}"),
+            Self::IommuTable => f.write_str("iommu_table_lock"),
+            Self::Table(id) => write!(f, "table->lock {id}"),
+            Self::Dte(id) => write!(f, "dte_lock {id}"),
+            Self::Domain(id) => write!(f, "domain->lock {id}"),
+        }
+    }
 }
 
 /// Why the root complex drops a device's write.
@@ -294,5 +345,26 @@ impl Trace {
     /// Without events.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_shown_by_linuxs_names() {
+        let id = RequesterId::new(0x41, 0, 0);
+        let shown = [
+            (Lock::Iommu, "iommu->lock"),
+            (Lock::IrqDesc(24), "irq_desc->lock 24"),
+            (Lock::IommuTable, "iommu_table_lock"),
+            (Lock::Table(id), "table->lock 41:00.0"),
+            (Lock::Dte(id), "dte_lock 41:00.0"),
+            (Lock::Domain(1), "domain->lock 1"),
+        ];
+        for (lock, text) in shown {
+            assert_eq!(lock.to_string(), text);
+        }
     }
 }

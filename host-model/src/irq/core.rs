@@ -5,8 +5,10 @@ use sim_bridge::{RequesterId, SimTime};
 use super::msix::MsixDevice;
 use super::state::{Descriptor, Handler, Irq, Slot};
 use crate::driver::{DriverError, IommuDriver, MsiMessage, Target};
+use crate::exec::SpinLock;
 use crate::machine::Cpu;
 use crate::pci::config;
+use crate::trace::Lock;
 
 /// Why the interrupt core refuses or fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -131,7 +133,7 @@ impl IrqCore {
         if !masked {
             cpu.writel(control, 0).await;
         }
-        Ok(cpu.machine().irqs_mut().add(Descriptor {
+        Ok(cpu.machine().irqs_mut().add(|irq| Descriptor {
             device: device.id,
             msi_index,
             entry,
@@ -140,7 +142,7 @@ impl IrqCore {
             previous: None,
             handler: None,
             running: Rc::default(),
-            lock: Rc::default(),
+            lock: Rc::new(SpinLock::new(Lock::IrqDesc(irq.0), ())),
         }))
     }
 
@@ -157,8 +159,7 @@ impl IrqCore {
         handler: Handler,
     ) -> Result<(), IrqError> {
         let lock = self.lock_of(cpu, irq)?;
-        let interrupts_off = cpu.disable_interrupts();
-        let guard = lock.lock().await;
+        let guard = lock.lock_irqsave(cpu).await;
         let (entry, message, msi_index, target) = {
             let mut irqs = cpu.machine().irqs_mut();
             if irqs.is_requested(irq) {
@@ -187,7 +188,6 @@ impl IrqCore {
         .await?;
         device.set_mask(cpu, msi_index, false).await;
         drop(guard);
-        drop(interrupts_off);
         Ok(())
     }
 
@@ -197,8 +197,7 @@ impl IrqCore {
     /// It is not requested, an earlier move has not ended, `to` has no free vector, or the driver fails.
     pub async fn set_affinity(&self, cpu: &Cpu, irq: Irq, to: u32) -> Result<(), IrqError> {
         let lock = self.lock_of(cpu, irq)?;
-        let interrupts_off = cpu.disable_interrupts();
-        let guard = lock.lock().await;
+        let guard = lock.lock_irqsave(cpu).await;
         let (entry, slot, moved) = {
             let mut irqs = cpu.machine().irqs_mut();
             let descriptor = irqs.descriptors.get(&irq).ok_or(IrqError::NoSuchIrq(irq))?;
@@ -226,7 +225,6 @@ impl IrqCore {
             schedule_cleanup(cpu, irq, old);
         }
         drop(guard);
-        drop(interrupts_off);
         Ok(())
     }
 
@@ -246,13 +244,11 @@ impl IrqCore {
             (descriptor.entry, descriptor.msi_index, descriptor.running.clone())
         };
         {
-            let _interrupts_off = cpu.disable_interrupts();
-            let _guard = lock.lock().await;
+            let _guard = lock.lock_irqsave(cpu).await;
             device.set_mask(cpu, msi_index, true).await;
         }
         running.wait_for_end().await;
-        let interrupts_off = cpu.disable_interrupts();
-        let guard = lock.lock().await;
+        let guard = lock.lock_irqsave(cpu).await;
         device
             .write_message(cpu, msi_index, MsiMessage { address: 0, data: 0 })
             .await;
@@ -272,7 +268,6 @@ impl IrqCore {
         }
         drop(irqs);
         drop(guard);
-        drop(interrupts_off);
         Ok(())
     }
 
@@ -309,7 +304,7 @@ impl IrqCore {
         Ok(())
     }
 
-    fn lock_of(&self, cpu: &Cpu, irq: Irq) -> Result<Rc<crate::exec::SpinLock<()>>, IrqError> {
+    fn lock_of(&self, cpu: &Cpu, irq: Irq) -> Result<Rc<SpinLock<()>>, IrqError> {
         let irqs = cpu.machine().irqs();
         Ok(irqs
             .descriptors

@@ -124,10 +124,10 @@ impl IrqState {
         }
     }
 
-    pub(super) fn add(&mut self, descriptor: Descriptor) -> Irq {
+    pub(super) fn add(&mut self, descriptor: impl FnOnce(Irq) -> Descriptor) -> Irq {
         let irq = Irq(self.next);
         self.next += 1;
-        self.descriptors.insert(irq, descriptor);
+        self.descriptors.insert(irq, descriptor(irq));
         irq
     }
 
@@ -165,6 +165,7 @@ impl IrqState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Lock;
 
     const NTB: RequesterId = RequesterId(0x4100);
     const ALIAS: RequesterId = RequesterId(0x4101);
@@ -174,7 +175,7 @@ mod tests {
         let mut state = IrqState::new(2);
         state.add_function(NTB, [ALIAS]);
         state.add_function(OTHER, []);
-        let irq = state.add(Descriptor {
+        let irq = state.add(|irq| Descriptor {
             device: NTB,
             msi_index: 0,
             entry: Entry {
@@ -189,7 +190,7 @@ mod tests {
             previous: None,
             handler: None,
             running: Rc::default(),
-            lock: Rc::default(),
+            lock: Rc::new(SpinLock::new(Lock::IrqDesc(irq.0), ())),
         });
         let slot = state.allocate_vector(1, irq).expect("a vector");
         (state, slot)

@@ -5,8 +5,8 @@ use crate::driver::DriverError;
 use crate::exec::{SpinGuard, SpinLock};
 use crate::iommu::spec::command::Command;
 use crate::iommu::spec::registers::offset;
-use crate::machine::{Cpu, IOMMU_MMIO, InterruptsOff};
-use crate::trace::{Kind, Source};
+use crate::machine::{Cpu, IOMMU_MMIO};
+use crate::trace::{Kind, Lock, Source};
 
 /// `CMD_BUFFER_SIZE`: 512 commands.
 pub(super) const RING_BYTES: u32 = 8192;
@@ -28,7 +28,7 @@ pub(super) struct CommandQueue {
 
 /// What `iommu->lock` protects.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     tail: u32,
     /// As last read from the register.
     head: u32,
@@ -39,10 +39,7 @@ struct State {
 }
 
 /// `iommu->lock` is held, with interrupts off.
-pub(super) struct Locked<'a> {
-    state: SpinGuard<'a, State>,
-    _interrupts_off: InterruptsOff,
-}
+pub(super) type Locked<'a> = SpinGuard<'a, State>;
 
 impl CommandQueue {
     /// Of a ring and an 8-byte semaphore at these physical addresses.
@@ -50,7 +47,7 @@ impl CommandQueue {
         Self {
             ring,
             semaphore,
-            state: SpinLock::default(),
+            state: SpinLock::new(Lock::Iommu, State::default()),
         }
     }
 
@@ -60,11 +57,7 @@ impl CommandQueue {
 
     /// Takes `iommu->lock`.
     pub(super) async fn lock(&self, cpu: &Cpu) -> Locked<'_> {
-        let interrupts_off = cpu.disable_interrupts();
-        Locked {
-            state: self.state.lock().await,
-            _interrupts_off: interrupts_off,
-        }
+        self.state.lock_irqsave(cpu).await
     }
 
     /// `iommu_queue_command`.
@@ -82,10 +75,10 @@ impl CommandQueue {
         command: Command,
         sync: bool,
     ) -> Result<(), DriverError> {
-        let tail = locked.state.get().tail;
+        let tail = locked.get().tail;
         let next = (tail + COMMAND_BYTES) % RING_BYTES;
         let mut passes = 0;
-        while locked.state.get().head.wrapping_sub(next) % RING_BYTES <= FULL_BYTES {
+        while locked.get().head.wrapping_sub(next) % RING_BYTES <= FULL_BYTES {
             passes += 1;
             if passes == LOOP_TIMEOUT {
                 cpu.log("AMD-Vi: Command buffer timeout");
@@ -95,13 +88,13 @@ impl CommandQueue {
                 cpu.udelay(1).await;
             }
             let head = cpu.readl(IOMMU_MMIO + offset::CMD_BUF_HEAD).await;
-            locked.state.get().head = head;
+            locked.get().head = head;
         }
         let bytes = bytemuck::must_cast::<[u64; 2], [u8; 16]>(command.encode().map(u64::to_le));
         cpu.store(self.ring + u64::from(tail), &bytes);
         cpu.record(Source::Driver, Kind::Queued(command));
         {
-            let mut state = locked.state.get();
+            let mut state = locked.get();
             state.tail = next;
             state.need_sync = sync;
         }
@@ -111,7 +104,7 @@ impl CommandQueue {
 
     /// `get_cmdsem_val`: the next number to wait for.
     pub(super) fn next_sequence(&self, locked: &Locked<'_>) -> u64 {
-        let mut state = locked.state.get();
+        let mut state = locked.get();
         state.sequence += 1;
         state.sequence
     }
@@ -149,13 +142,13 @@ impl CommandQueue {
     /// wait it queues nothing and waits for that one.
     pub(super) async fn completion_wait(&self, cpu: &Cpu) -> Result<(), DriverError> {
         let locked = self.lock(cpu).await;
-        let need_sync = locked.state.get().need_sync;
+        let need_sync = locked.get().need_sync;
         let sequence = if need_sync {
             let sequence = self.next_sequence(&locked);
             self.queue_wait(cpu, &locked, sequence).await?;
             sequence
         } else {
-            locked.state.get().sequence
+            locked.get().sequence
         };
         drop(locked);
         self.wait_on_semaphore(cpu, sequence).await

@@ -125,8 +125,7 @@ impl LinuxDriver {
     /// `update_dte256`: two 128-bit stores, then an invalidation and a wait, all under `dte_lock`.
     async fn update_dte256(&self, cpu: &Cpu, id: RequesterId, raw: RawDte) {
         let lock = self.dte_lock(id);
-        let _interrupts_off = cpu.disable_interrupts();
-        let _guard = lock.lock().await;
+        let _guard = lock.lock_irqsave(cpu).await;
         self.store_dte(cpu, id, 0, &raw, 2);
         self.queue_unchecked(cpu, Command::InvalidateDevtabEntry(id))
             .await;

@@ -10,6 +10,7 @@ use crate::driver::DriverError;
 use crate::exec::SpinLock;
 use crate::iommu::spec::command::Command;
 use crate::machine::Cpu;
+use crate::trace::Lock;
 
 /// `MAX_IRQS_PER_TABLE_512`.
 const ENTRIES: u16 = 512;
@@ -32,8 +33,7 @@ impl LinuxDriver {
         cpu: &Cpu,
         id: RequesterId,
     ) -> Result<Rc<IrqTable>, DriverError> {
-        let _interrupts_off = cpu.disable_interrupts();
-        let _guard = self.table_lock.lock().await;
+        let _guard = self.table_lock.lock_irqsave(cpu).await;
         if let Some(table) = self.table_of(id) {
             return Ok(table);
         }
@@ -52,7 +52,7 @@ impl LinuxDriver {
             .ok_or(DriverError::NoMemory)?;
         let table = Rc::new(IrqTable {
             address,
-            lock: SpinLock::default(),
+            lock: SpinLock::new(Lock::Table(id), ()),
         });
         let function = self.function(id)?;
         for alias in self.dma_aliases(&function).into_iter().chain(self.ivrs_alias(id)) {
@@ -78,8 +78,7 @@ impl LinuxDriver {
         table: &IrqTable,
     ) -> Result<u16, DriverError> {
         let format = self.irte_format.get();
-        let _interrupts_off = cpu.disable_interrupts();
-        let _guard = table.lock.lock().await;
+        let _guard = table.lock.lock_irqsave(cpu).await;
         let free = (0..ENTRIES).find(|&index| !format.is_allocated(self.load_irte(cpu, table, index)));
         let index = free.ok_or(DriverError::NoSpace(id))?;
         self.store_irte(cpu, id, table, index, format.allocated());

@@ -122,8 +122,7 @@ impl LinuxDriver {
 
     async fn write_and_flush(&self, cpu: &Cpu, entry: Entry, table: &IrqTable, raw: u128) {
         {
-            let _interrupts_off = cpu.disable_interrupts();
-            let _guard = table.lock.lock().await;
+            let _guard = table.lock.lock_irqsave(cpu).await;
             self.store_irte(cpu, entry.device, table, entry.index, raw);
         }
         // Linux drops the result: a queue that takes no commands leaves the caches as they are.

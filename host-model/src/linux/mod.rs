@@ -32,6 +32,7 @@ use crate::iommu::spec::command::{Command, PageRange};
 use crate::iommu::spec::dte::DTE_BYTES;
 use crate::machine::{Cpu, Memory};
 use crate::pci::PciTree;
+use crate::trace::Lock;
 use command_queue::CommandQueue;
 use device_table::Domain;
 use irq_table::IrqTable;
@@ -66,7 +67,6 @@ pub struct LinuxDriver {
 }
 
 /// `struct iommu_dev_data`.
-#[derive(Default)]
 struct DevData {
     dte_lock: Rc<SpinLock<()>>,
     domain: Option<u16>,
@@ -112,7 +112,7 @@ impl LinuxDriver {
             queue: CommandQueue::new(allocate(command_queue::RING_BYTES.into())?, allocate(PAGE)?),
             irte_format: Cell::new(format),
             irtcachedis: Cell::new(false),
-            table_lock: SpinLock::default(),
+            table_lock: SpinLock::new(Lock::IommuTable, ()),
             tables: RefCell::default(),
             dev_data: RefCell::default(),
             entries: RefCell::default(),
@@ -130,21 +130,24 @@ impl LinuxDriver {
     }
 
     fn add_dev_data(&self, id: RequesterId) {
-        self.dev_data.borrow_mut().entry(id).or_default();
+        self.with_dev_data(id, |_| ());
     }
 
     fn dte_lock(&self, id: RequesterId) -> Rc<SpinLock<()>> {
-        self.dev_data.borrow_mut().entry(id).or_default().dte_lock.clone()
+        self.with_dev_data(id, |data| data.dte_lock.clone())
+    }
+
+    /// `find_dev_data`: what there is of this ID, made if need be.
+    fn with_dev_data<T>(&self, id: RequesterId, look: impl FnOnce(&mut DevData) -> T) -> T {
+        look(self.dev_data.borrow_mut().entry(id).or_insert_with(|| DevData {
+            dte_lock: Rc::new(SpinLock::new(Lock::Dte(id), ())),
+            domain: None,
+        }))
     }
 
     /// Remembers the function's domain; returns the ID of the one before.
     fn set_domain(&self, id: RequesterId, domain: Domain) -> Option<u16> {
-        self.dev_data
-            .borrow_mut()
-            .entry(id)
-            .or_default()
-            .domain
-            .replace(domain.id())
+        self.with_dev_data(id, |data| data.domain.replace(domain.id()))
     }
 
     fn table_of(&self, id: RequesterId) -> Option<Rc<IrqTable>> {

@@ -44,7 +44,7 @@ impl LocalApic {
 
     /// The highest requested vector, put in service, if the CPU takes interrupts now.
     pub fn acknowledge(&self) -> Option<u8> {
-        if self.disabled.get() != 0 || self.in_service.get() {
+        if self.has_interrupts_off() {
             return None;
         }
         let mut requested = self.requested.get();
@@ -59,6 +59,11 @@ impl LocalApic {
     /// End of interrupt.
     pub fn end_of_interrupt(&self) {
         self.in_service.set(false);
+    }
+
+    /// Whether the CPU takes no interrupts: it has disabled them, or a handler runs.
+    pub fn has_interrupts_off(&self) -> bool {
+        self.disabled.get() != 0 || self.in_service.get()
     }
 
     /// Nests.

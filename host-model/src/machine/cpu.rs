@@ -3,7 +3,7 @@ use std::future::Future;
 use sim_bridge::tlp::{Body, CompletionStatus, ConfigRead, ConfigType, ConfigWrite, Tlp};
 use sim_bridge::{RequesterId, SimTime};
 
-use super::{IOMMU_MMIO, IOMMU_MMIO_SIZE, Machine, ROOT_COMPLEX};
+use super::{IOMMU_MMIO, IOMMU_MMIO_SIZE, LocalApic, Machine, ROOT_COMPLEX};
 use crate::checker::CallId;
 use crate::trace::{Kind, Source};
 
@@ -180,6 +180,13 @@ impl Cpu {
             data: value.to_le_bytes(),
         }));
         self.machine.non_posted(tag, &write).await;
+    }
+
+    /// Whether this CPU has interrupts disabled.
+    pub fn has_interrupts_off(&self) -> bool {
+        self.machine
+            .apic(self.id)
+            .is_some_and(LocalApic::has_interrupts_off)
     }
 
     /// Disables interrupts on this CPU until the guard is dropped; nests.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use host_model::checker::{Finding, Place};
-use host_model::trace::{Event, Kind, Source};
+use host_model::trace::{Event, Kind, LockStep, Source};
 use serde::Serialize;
 
 use crate::run::{Interrupts, Outcome, Spec};
@@ -181,6 +181,14 @@ fn describe(kind: &Kind) -> String {
         Kind::RegisterWritten { offset, size, value } => {
             format!("register {offset:#x} ({size} bytes) = {value:#x}")
         }
+        Kind::Lock { lock, step } => match step {
+            LockStep::Contended => format!("spins for {lock}"),
+            LockStep::Taken { interrupts_off: true } => format!("takes {lock}, interrupts off"),
+            LockStep::Taken {
+                interrupts_off: false,
+            } => format!("takes {lock}"),
+            LockStep::Released => format!("releases {lock}"),
+        },
         Kind::CallBegan(name) => format!("{name} called"),
         Kind::CallEnded(name) => format!("{name} returned"),
         Kind::Queued(command) => format!("queues {}", crate::view::command(command)),
