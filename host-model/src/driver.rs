@@ -23,12 +23,55 @@ pub struct MsiMessage {
     pub data: u32,
 }
 
+/// What interrupts, and so how many remapping entries it needs and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Interrupts {
+    /// A vector of a function's MSI-X table: one entry.
+    Msix,
+    /// A function's MSI with `count` messages: as many consecutive entries, the first at a multiple of the next power
+    /// of two.
+    Msi {
+        /// 1 to 32.
+        count: u8,
+    },
+    /// A pin of an IOAPIC: the entry of that number.
+    IoApic {
+        /// 0 to 31.
+        pin: u8,
+    },
+    /// A timer of an HPET: one entry.
+    Hpet,
+}
+
+/// Allocated remapping entries, and what selects them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allocation {
+    /// Consecutive.
+    pub entries: Vec<Entry>,
+    /// Selects the first entry; data + n selects entry n. An IOAPIC is told the same: Linux puts bits 7:0 of the data
+    /// into the vector and bits 10:8 into the delivery mode of its redirection entry.
+    pub message: MsiMessage,
+}
+
+/// Where an interrupt for a virtual CPU is to be posted: Linux's `amd_iommu_pi_data` and `vcpu_data`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GuestTarget {
+    /// Physical address of the virtual CPU's vAPIC backing page.
+    pub backing_page: u64,
+    /// The guest's vector.
+    pub vector: u8,
+    /// Names the virtual CPU in the GA log.
+    pub ga_tag: u32,
+    /// The APIC ID of the CPU that runs the virtual CPU; `None` while none does.
+    pub runs_on: Option<u32>,
+}
+
 /// An allocated remapping entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// The function that it was allocated for.
+    /// The function, IOAPIC or HPET that it was allocated for.
     pub device: RequesterId,
-    /// Its index in that function's table.
+    /// Its index in that ID's table.
     pub index: u16,
 }
 
@@ -44,6 +87,9 @@ pub enum DriverError {
     /// ENODEV: no IOMMU driver has probed the function.
     #[error("ENODEV: {0} is not managed by the IOMMU driver")]
     NoDevice(RequesterId),
+    /// EINVAL.
+    #[error("EINVAL: {0}")]
+    Invalid(&'static str),
     /// ENOSPC: no free remapping entry.
     #[error("ENOSPC: the interrupt remapping table of {0} is full")]
     NoSpace(RequesterId),
@@ -58,16 +104,18 @@ pub trait IommuDriver {
     /// Takes over the functions found at start-up, and enables the event log.
     async fn take_devices(&self, cpu: &Cpu, functions: &[RequesterId]) -> Result<(), DriverError>;
 
-    /// Takes over a function.
+    /// Takes over a function, at start-up or when it was plugged in later.
     async fn probe(&self, cpu: &Cpu, function: RequesterId) -> Result<(), DriverError>;
 
-    /// Allocates a remapping entry, not yet valid, and returns the message that selects it.
+    /// Allocates remapping entries, not yet valid. `device` is a function that was probed, or the ID of an IOAPIC or an
+    /// HPET, which may be a function's too.
     async fn allocate(
         &self,
         cpu: &Cpu,
-        function: RequesterId,
+        device: RequesterId,
+        interrupts: Interrupts,
         target: Target,
-    ) -> Result<(Entry, MsiMessage), DriverError>;
+    ) -> Result<Allocation, DriverError>;
 
     /// Makes the entry valid.
     async fn activate(&self, cpu: &Cpu, entry: Entry, target: Target) -> Result<(), DriverError>;
@@ -81,6 +129,27 @@ pub trait IommuDriver {
     /// Gives the entry back.
     async fn free(&self, cpu: &Cpu, entry: Entry) -> Result<(), DriverError>;
 
-    /// Lets go of a function whose entries are all free.
+    /// Posts the entry's interrupts to a virtual CPU from now on.
+    async fn activate_guest_mode(
+        &self,
+        cpu: &Cpu,
+        entry: Entry,
+        target: GuestTarget,
+    ) -> Result<(), DriverError>;
+
+    /// Tells the entry where its virtual CPU runs now. Without guest mode nothing happens.
+    async fn update_guest(&self, cpu: &Cpu, entry: Entry, runs_on: Option<u32>) -> Result<(), DriverError>;
+
+    /// Points the entry at a CPU again.
+    async fn deactivate_guest_mode(&self, cpu: &Cpu, entry: Entry, target: Target)
+    -> Result<(), DriverError>;
+
+    /// Lets go of a function whose entries are all free, because it is removed.
     async fn release(&self, cpu: &Cpu, function: RequesterId) -> Result<(), DriverError>;
+
+    /// Switches the IOMMU off. Nothing else runs until [`resume`](Self::resume).
+    async fn suspend(&self, cpu: &Cpu) -> Result<(), DriverError>;
+
+    /// Switches the IOMMU, which may have lost its registers and caches, on again.
+    async fn resume(&self, cpu: &Cpu) -> Result<(), DriverError>;
 }

@@ -124,6 +124,17 @@ pub enum Kind {
         /// All four quadwords, after.
         raw: [u64; 4],
     },
+    /// The driver used what it knew of a function that is gone: a kernel would read freed memory here.
+    UsedAfterRelease {
+        /// The driver's function that did.
+        function: &'static str,
+        /// The function that is gone.
+        device: RequesterId,
+        /// When it was released.
+        released_at: SimTime,
+        /// By which CPU.
+        released_on: u32,
+    },
     /// The driver wrote a remapping entry.
     IrteWritten {
         /// The function that it was allocated for.

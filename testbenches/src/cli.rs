@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use host_model::checker::Verdict;
-use host_model::linux::Profile;
+use host_model::linux::{Profile, UnknownProfile};
 
 use crate::device::{self, DeviceOptions, ERROR, LinkKind};
 use crate::report::json::{EventJson, RunJson};
@@ -53,9 +53,9 @@ struct RunArgs {
     /// Scenarios to run [default: all]
     #[arg(value_parser = PossibleValuesParser::new(Scenario::ALL.map(|s| s.name)), hide_possible_values = true)]
     scenario: Vec<String>,
-    /// Kernel profiles [default: all]
-    #[arg(long, value_name = "K", value_delimiter = ',', value_parser = PossibleValuesParser::new(Profile::ALL.map(|p| p.name)))]
-    kernel: Vec<String>,
+    /// Kernel profiles, see `list` [default: 6.12, 7.2]
+    #[arg(long, value_name = "K", value_delimiter = ',', value_parser = kernel)]
+    kernel: Vec<Profile>,
     /// Alias topologies: none, func1, switchtec:N, plx, pci-bridge [default: all, with switchtec:4]
     #[arg(long, value_name = "T", value_delimiter = ',', value_parser = topology)]
     aliases: Vec<Topology>,
@@ -156,7 +156,10 @@ fn list() -> Result<u8, Stop> {
         Ok(())
     };
     let scenarios = Scenario::ALL.map(|s| (s.name.to_owned(), s.sentence.to_owned()));
-    let kernels = Profile::ALL.map(|p| (p.name.to_owned(), p.sentence()));
+    let kernels = Profile::ALL.map(|p| match p.irt_flush.all_above {
+        Some(_) => (format!("{}:N", p.name), p.sentence()),
+        None => (p.name.to_owned(), p.sentence()),
+    });
     let topologies = Topology::DEFAULT.map(|t| match t {
         Topology::Switchtec(_) => ("switchtec:N".to_owned(), t.sentence().to_owned()),
         _ => (t.to_string(), t.sentence().to_owned()),
@@ -278,6 +281,10 @@ fn specs(args: &RunArgs) -> Vec<Spec> {
         IrteFormat::Bits128
     };
     let chosen = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
+    let profiles = match args.kernel.as_slice() {
+        [] => Profile::DEFAULT.into(),
+        named => once_each(named),
+    };
     let topologies = match args.aliases.as_slice() {
         [] => Topology::DEFAULT.into(),
         named => once_each(named),
@@ -288,7 +295,7 @@ fn specs(args: &RunArgs) -> Vec<Spec> {
         .into_iter()
         .filter(|s| chosen(&args.scenario, s.name))
     {
-        for profile in Profile::ALL.into_iter().filter(|p| chosen(&args.kernel, p.name)) {
+        for &profile in &profiles {
             for &topology in &topologies {
                 specs.extend(seeds.iter().map(|&seed| Spec {
                     scenario,
@@ -392,17 +399,32 @@ fn topology(text: &str) -> Result<Topology, String> {
         if let ParseTopologyError::Entries(_) = error {
             return error.to_string();
         }
-        let likeness = |name: &str| strsim::jaro(text, name);
-        let names = Topology::DEFAULT.map(|topology| topology.to_string());
-        let nearest = names
-            .iter()
-            .filter(|name| likeness(name) > 0.7)
-            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        match nearest {
-            Some(name) => format!("{error}; did you mean `{name}`?"),
-            None => format!("{error}; possible are {}", names.join(", ")),
-        }
+        with_names(
+            &error,
+            text,
+            &Topology::DEFAULT.map(|topology| topology.to_string()),
+        )
     })
+}
+
+fn kernel(text: &str) -> Result<Profile, String> {
+    text.parse().map_err(|error| match error {
+        UnknownProfile::Parameter { .. } => error.to_string(),
+        UnknownProfile::Name(_) => with_names(&error, text, &Profile::ALL.map(|profile| profile.to_string())),
+    })
+}
+
+/// An error about a name, with the nearest that there is, or all.
+fn with_names(error: &impl std::fmt::Display, text: &str, names: &[String]) -> String {
+    let likeness = |name: &str| strsim::jaro(text, name);
+    let nearest = names
+        .iter()
+        .filter(|name| likeness(name) > 0.7)
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest {
+        Some(name) => format!("{error}; did you mean `{name}`?"),
+        None => format!("{error}; possible are {}", names.join(", ")),
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl IrteFormat {
     fn ivhd(self) -> Ivhd {
         match self {
             Self::Bits32 => Ivhd::Type10,
-            Self::Bits128 => Ivhd::Type11(self.efr()),
+            Self::Bits128 => Ivhd::Type11(self.efr(), Efr2::new()),
         }
     }
 }

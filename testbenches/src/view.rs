@@ -121,6 +121,11 @@ pub fn sequence(events: &[Event]) -> String {
                 format!(", {reason}"),
             ),
             Kind::Stepped(Step::Halted { reason, .. }) => Line::plain(format!("iommu   halts: {reason}")),
+            Kind::UsedAfterRelease { function, device, .. } => Line::of(
+                format!("driver    {function} uses "),
+                *device,
+                ", which is released: freed memory",
+            ),
             Kind::KernelLog(text) => Line::plain(format!("kernel  {text}")),
             _ => continue,
         };

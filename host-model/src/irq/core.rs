@@ -4,7 +4,7 @@ use sim_bridge::{RequesterId, SimTime};
 
 use super::msix::MsixDevice;
 use super::state::{Descriptor, Handler, Irq, Slot};
-use crate::driver::{DriverError, IommuDriver, MsiMessage, Target};
+use crate::driver::{Allocation, DriverError, Interrupts, IommuDriver, MsiMessage, Target};
 use crate::exec::SpinLock;
 use crate::machine::Cpu;
 use crate::pci::config;
@@ -116,11 +116,14 @@ impl IrqCore {
         masked: bool,
         target: Target,
     ) -> Result<Irq, IrqError> {
-        let (entry, message) = cpu
+        let Allocation { entries, message } = cpu
             .call("allocate", async |cpu| {
-                self.driver.allocate(&cpu, device.id, target).await
+                self.driver
+                    .allocate(&cpu, device.id, Interrupts::Msix, target)
+                    .await
             })
             .await?;
+        let entry = *entries.first().ok_or(DriverError::NoSpace(device.id))?;
         cpu.call("activate", async |cpu| {
             self.driver.activate(&cpu, entry, target).await
         })

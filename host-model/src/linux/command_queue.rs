@@ -1,6 +1,9 @@
 //! The command ring and COMPLETION_WAIT (Linux drivers/iommu/amd/iommu.c, `__iommu_queue_command_sync` to
 //! `iommu_completion_wait`).
 
+use std::cell::Cell;
+
+use super::profile::{CompletionWait, NothingQueued, SatisfiedBy, TailWrites, WaitNumber};
 use crate::driver::DriverError;
 use crate::exec::{SpinGuard, SpinLock};
 use crate::iommu::spec::command::Command;
@@ -21,33 +24,39 @@ const LOOP_TIMEOUT: u32 = 100_000;
 
 /// The ring and the semaphore that COMPLETION_WAIT stores to.
 pub(super) struct CommandQueue {
+    rules: CompletionWait,
     ring: u64,
     semaphore: u64,
-    state: SpinLock<State>,
-}
-
-/// What `iommu->lock` protects.
-#[derive(Default)]
-pub(super) struct State {
-    tail: u32,
+    /// `iommu->lock`.
+    lock: SpinLock<()>,
+    /// Where the next command goes.
+    tail: Cell<u32>,
+    /// As last written to the register.
+    written_tail: Cell<u32>,
     /// As last read from the register.
-    head: u32,
+    head: Cell<u32>,
     /// Something was queued since the last COMPLETION_WAIT.
-    need_sync: bool,
+    need_sync: Cell<bool>,
     /// The last number that a COMPLETION_WAIT was given to store.
-    sequence: u64,
+    sequence: Cell<u64>,
 }
 
 /// `iommu->lock` is held, with interrupts off.
-pub(super) type Locked<'a> = SpinGuard<'a, State>;
+pub(super) type Locked<'a> = SpinGuard<'a, ()>;
 
 impl CommandQueue {
     /// Of a ring and an 8-byte semaphore at these physical addresses.
-    pub(super) fn new(ring: u64, semaphore: u64) -> Self {
+    pub(super) fn new(rules: CompletionWait, ring: u64, semaphore: u64) -> Self {
         Self {
+            rules,
             ring,
             semaphore,
-            state: SpinLock::new(Lock::Iommu, State::default()),
+            lock: SpinLock::new(Lock::Iommu, ()),
+            tail: Cell::default(),
+            written_tail: Cell::default(),
+            head: Cell::default(),
+            need_sync: Cell::default(),
+            sequence: Cell::default(),
         }
     }
 
@@ -55,9 +64,16 @@ impl CommandQueue {
         self.ring
     }
 
+    /// The ring is empty, as its registers are about to say.
+    pub(super) fn reset(&self) {
+        for pointer in [&self.tail, &self.written_tail, &self.head] {
+            pointer.set(0);
+        }
+    }
+
     /// Takes `iommu->lock`.
     pub(super) async fn lock(&self, cpu: &Cpu) -> Locked<'_> {
-        self.state.lock_irqsave(cpu).await
+        self.lock.lock_irqsave(cpu).await
     }
 
     /// `iommu_queue_command`.
@@ -66,8 +82,7 @@ impl CommandQueue {
         self.queue_sync(cpu, &locked, command, true).await
     }
 
-    /// `__iommu_queue_command_sync`: copies one command into the ring and writes the tail register. While the ring is
-    /// full it spins, the lock held.
+    /// `__iommu_queue_command_sync`: copies one command into the ring and writes the tail register.
     pub(super) async fn queue_sync(
         &self,
         cpu: &Cpu,
@@ -75,10 +90,25 @@ impl CommandQueue {
         command: Command,
         sync: bool,
     ) -> Result<(), DriverError> {
-        let tail = locked.get().tail;
+        self.copy(cpu, locked, command, sync).await?;
+        self.write_tail(cpu, locked).await;
+        Ok(())
+    }
+
+    /// Copies a command into the ring. While it is full this spins, the lock held.
+    async fn copy(
+        &self,
+        cpu: &Cpu,
+        locked: &Locked<'_>,
+        command: Command,
+        sync: bool,
+    ) -> Result<(), DriverError> {
+        let tail = self.tail.get();
         let next = (tail + COMMAND_BYTES) % RING_BYTES;
         let mut passes = 0;
-        while locked.get().head.wrapping_sub(next) % RING_BYTES <= FULL_BYTES {
+        while self.head.get().wrapping_sub(next) % RING_BYTES <= FULL_BYTES {
+            // There is never room while the IOMMU knows of no command.
+            self.write_tail(cpu, locked).await;
             passes += 1;
             if passes == LOOP_TIMEOUT {
                 cpu.log("AMD-Vi: Command buffer timeout");
@@ -87,70 +117,113 @@ impl CommandQueue {
             if passes > 1 {
                 cpu.udelay(1).await;
             }
-            let head = cpu.readl(IOMMU_MMIO + offset::CMD_BUF_HEAD).await;
-            locked.get().head = head;
+            self.head.set(cpu.readl(IOMMU_MMIO + offset::CMD_BUF_HEAD).await);
         }
         let bytes = bytemuck::must_cast::<[u64; 2], [u8; 16]>(command.encode().map(u64::to_le));
         cpu.store(self.ring + u64::from(tail), &bytes);
         cpu.record(Source::Driver, Kind::Queued(command));
-        {
-            let mut state = locked.get();
-            state.tail = next;
-            state.need_sync = sync;
-        }
-        cpu.writel(IOMMU_MMIO + offset::CMD_BUF_TAIL, next).await;
+        self.tail.set(next);
+        self.need_sync.set(sync);
         Ok(())
     }
 
-    /// `get_cmdsem_val`: the next number to wait for.
-    pub(super) fn next_sequence(&self, locked: &Locked<'_>) -> u64 {
-        let mut state = locked.get();
-        state.sequence += 1;
-        state.sequence
+    /// Writes the tail register, unless it says so already.
+    async fn write_tail(&self, cpu: &Cpu, _: &Locked<'_>) {
+        let tail = self.tail.get();
+        if self.written_tail.replace(tail) != tail {
+            cpu.writel(IOMMU_MMIO + offset::CMD_BUF_TAIL, tail).await;
+        }
     }
 
-    /// Queues the COMPLETION_WAIT that stores `sequence`.
-    pub(super) async fn queue_wait(
+    /// Queues commands and a COMPLETION_WAIT without anybody coming between, and waits. What can't be queued ends it.
+    pub(super) async fn queue_and_wait(
         &self,
         cpu: &Cpu,
-        locked: &Locked<'_>,
-        sequence: u64,
+        commands: impl IntoIterator<Item = Command>,
+        tail: TailWrites,
     ) -> Result<(), DriverError> {
-        let wait = Command::CompletionWait {
+        let early = self.number_before_lock(cpu).await;
+        let locked = self.lock(cpu).await;
+        let number = early.unwrap_or_else(|| self.number_under_lock(cpu, &locked));
+        for (command, sync) in commands
+            .into_iter()
+            .map(|command| (command, true))
+            .chain([(self.wait_command(number), false)])
+        {
+            self.copy(cpu, &locked, command, sync).await?;
+            if tail == TailWrites::EachCommand {
+                self.write_tail(cpu, &locked).await;
+            }
+        }
+        self.write_tail(cpu, &locked).await;
+        self.wait(cpu, locked, number).await
+    }
+
+    /// `iommu_completion_wait`: waits until everything queued so far is complete.
+    pub(super) async fn completion_wait(&self, cpu: &Cpu) -> Result<(), DriverError> {
+        if self.rules.nothing_queued == NothingQueued::Return && !self.need_sync.get() {
+            return Ok(());
+        }
+        let early = self.number_before_lock(cpu).await;
+        let locked = self.lock(cpu).await;
+        if self.rules.nothing_queued == NothingQueued::WaitForLast && !self.need_sync.get() {
+            return self.wait(cpu, locked, self.sequence.get()).await;
+        }
+        let number = early.unwrap_or_else(|| self.number_under_lock(cpu, &locked));
+        self.queue_sync(cpu, &locked, self.wait_command(number), false)
+            .await?;
+        self.wait(cpu, locked, number).await
+    }
+
+    /// An atomic addition, where numbers are taken without the lock. It is here that another CPU can overtake.
+    async fn number_before_lock(&self, cpu: &Cpu) -> Option<u64> {
+        if self.rules.number != WaitNumber::BeforeLock {
+            return None;
+        }
+        let number = self.next_number();
+        cpu.delay(cpu.machine().timing().atomic).await;
+        Some(number)
+    }
+
+    pub(super) fn number_under_lock(&self, cpu: &Cpu, _: &Locked<'_>) -> u64 {
+        if self.rules.number == WaitNumber::One {
+            cpu.store(self.semaphore, &0_u64.to_le_bytes());
+            return 1;
+        }
+        self.next_number()
+    }
+
+    fn next_number(&self) -> u64 {
+        let number = self.sequence.get() + 1;
+        self.sequence.set(number);
+        number
+    }
+
+    pub(super) fn wait_command(&self, number: u64) -> Command {
+        Command::CompletionWait {
             store: Some(self.semaphore),
             interrupt: false,
             flush: false,
-            data: sequence,
-        };
-        self.queue_sync(cpu, locked, wait, false).await
+            data: number,
+        }
     }
 
-    /// `wait_on_sem`: polls the semaphore, without the lock.
-    pub(super) async fn wait_on_semaphore(&self, cpu: &Cpu, sequence: u64) -> Result<(), DriverError> {
+    /// `wait_on_sem`, after the lock or under it.
+    async fn wait(&self, cpu: &Cpu, locked: Locked<'_>, number: u64) -> Result<(), DriverError> {
+        let _locked = Some(locked).filter(|_| self.rules.polls_under_lock);
         for _ in 0..LOOP_TIMEOUT {
             let stored = u64::from_le_bytes(cpu.load(self.semaphore));
-            if stored.wrapping_sub(sequence) as i64 >= 0 {
+            let satisfied = match self.rules.satisfied_by {
+                SatisfiedBy::NotZero => stored != 0,
+                SatisfiedBy::Equal => stored == number,
+                SatisfiedBy::AtLeast => stored.wrapping_sub(number) as i64 >= 0,
+            };
+            if satisfied {
                 return Ok(());
             }
             cpu.udelay(1).await;
         }
         cpu.log("AMD-Vi: Completion-Wait loop timed out");
         Err(DriverError::Io)
-    }
-
-    /// `iommu_completion_wait`: waits until everything queued so far is complete. With nothing queued since the last
-    /// wait it queues nothing and waits for that one.
-    pub(super) async fn completion_wait(&self, cpu: &Cpu) -> Result<(), DriverError> {
-        let locked = self.lock(cpu).await;
-        let need_sync = locked.get().need_sync;
-        let sequence = if need_sync {
-            let sequence = self.next_sequence(&locked);
-            self.queue_wait(cpu, &locked, sequence).await?;
-            sequence
-        } else {
-            locked.get().sequence
-        };
-        drop(locked);
-        self.wait_on_semaphore(cpu, sequence).await
     }
 }

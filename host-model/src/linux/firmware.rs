@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use sim_bridge::RequesterId;
 
-use crate::iommu::spec::features::Efr;
+use crate::iommu::spec::features::{Efr, Efr2};
 
 /// What firmware tells of the IOMMU: the ACPI IVRS table, as far as the driver uses it.
 #[derive(Debug, Clone)]
@@ -18,10 +18,20 @@ pub struct Ivrs {
 /// The kind of IVHD block, which decides what Linux knows of the features before it reads registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ivhd {
-    /// Without a copy of the feature register: 32-bit remapping entries, and no INVALIDATE_IOMMU_ALL at first.
+    /// Without a copy of the feature registers: 32-bit remapping entries, and no INVALIDATE_IOMMU_ALL at first.
     Type10,
-    /// With the copy, and IVinfo.EFRSup set.
-    Type11(Efr),
+    /// With a copy of both, and IVinfo.EFRSup set.
+    Type11(Efr, Efr2),
+}
+
+impl Ivhd {
+    /// What Linux knows before it reads registers.
+    pub(super) fn features(self) -> (Efr, Efr2) {
+        match self {
+            Self::Type10 => (Efr::new(), Efr2::new()),
+            Self::Type11(efr, efr2) => (efr, efr2),
+        }
+    }
 }
 
 impl Ivrs {

@@ -1,13 +1,11 @@
-//! Interrupt remapping table entries and their flush (Linux drivers/iommu/amd/iommu.c, `irte_32_ops`, `irte_128_ops`,
-//! `iommu_flush_irt_and_complete`).
+//! Interrupt remapping table entries (Linux drivers/iommu/amd/iommu.c, `irte_32_ops`, `irte_128_ops`).
 
 use sim_bridge::RequesterId;
 
+use super::guest::guest_irte;
 use super::irq_table::IrqTable;
-use super::profile::IrtFlush;
 use super::{EntryState, LinuxDriver};
 use crate::driver::{DriverError, Entry, Target};
-use crate::iommu::spec::command::Command;
 use crate::iommu::spec::irte::{Irte32, Irte128High, Irte128Low, IrteFormat};
 use crate::machine::Cpu;
 use crate::trace::{Kind, Source};
@@ -73,9 +71,9 @@ impl Format {
 }
 
 impl LinuxDriver {
-    /// One store under `table->lock`: 32 bits, or a locked 128-bit exchange.
+    /// One store: 32 bits, or a locked 128-bit exchange.
     pub(super) fn store_irte(&self, cpu: &Cpu, device: RequesterId, table: &IrqTable, index: u16, raw: u128) {
-        let len = self.irte_format.get().bytes();
+        let len = self.irte_format.bytes();
         cpu.store(
             table.address + len * u64::from(index),
             &raw.to_le_bytes()[..len as usize],
@@ -86,29 +84,68 @@ impl LinuxDriver {
                 device,
                 index,
                 raw,
-                format: self.irte_format.get().of_hardware(),
+                format: self.irte_format.of_hardware(),
             },
         );
     }
 
-    /// `modify_irte`: stores the entry and flushes it. That the flush failed is not noticed, as in Linux.
-    pub(super) async fn modify_irte(
+    /// `irq_remapping_activate`, `irq_remapping_deactivate`.
+    pub(super) async fn set_valid(&self, cpu: &Cpu, entry: Entry, valid: bool) -> Result<(), DriverError> {
+        self.modify_irte(cpu, entry, |state| state.valid = valid).await
+    }
+
+    /// `amd_ir_update_irte`: points the entry elsewhere. In guest mode it is somebody else's to say where.
+    pub(super) async fn set_target(
         &self,
         cpu: &Cpu,
         entry: Entry,
         target: Target,
-        valid: bool,
     ) -> Result<(), DriverError> {
-        let table = {
+        if self.is_guest(entry)? {
+            return Ok(());
+        }
+        self.modify_irte(cpu, entry, |state| state.target = target).await
+    }
+
+    pub(super) fn is_guest(&self, entry: Entry) -> Result<bool, DriverError> {
+        let entries = self.entries.borrow();
+        let state = entries.get(&entry).ok_or(DriverError::NoDevice(entry.device))?;
+        Ok(state.guest.is_some())
+    }
+
+    /// `modify_irte`: stores the changed entry and flushes it. That the flush failed is not noticed.
+    pub(super) async fn modify_irte(
+        &self,
+        cpu: &Cpu,
+        entry: Entry,
+        change: impl FnOnce(&mut EntryState),
+    ) -> Result<(), DriverError> {
+        self.write_irte(cpu, entry, change).await?;
+        self.flush_unchecked(cpu, entry).await;
+        Ok(())
+    }
+
+    /// `__modify_irte_ga`: the same without a flush.
+    pub(super) async fn write_irte(
+        &self,
+        cpu: &Cpu,
+        entry: Entry,
+        change: impl FnOnce(&mut EntryState),
+    ) -> Result<(), DriverError> {
+        let (table, raw) = {
             let mut entries = self.entries.borrow_mut();
             let state = entries
                 .get_mut(&entry)
                 .ok_or(DriverError::NoDevice(entry.device))?;
-            state.target = target;
-            state.table.clone()
+            change(state);
+            let raw = match state.guest {
+                Some(guest) => guest_irte(guest, state.valid),
+                None => self.irte_format.irte(state.target, state.valid),
+            };
+            (state.table.clone(), raw)
         };
-        let raw = self.irte_format.get().irte(target, valid);
-        self.write_and_flush(cpu, entry, &table, raw).await;
+        let _guard = table.lock.lock_irqsave(cpu).await;
+        self.store_irte(cpu, entry.device, &table, entry.index, raw);
         Ok(())
     }
 
@@ -116,39 +153,16 @@ impl LinuxDriver {
     pub(super) async fn free_irte(&self, cpu: &Cpu, entry: Entry) -> Result<(), DriverError> {
         let removed = self.entries.borrow_mut().remove(&entry);
         let EntryState { table, .. } = removed.ok_or(DriverError::NoDevice(entry.device))?;
-        self.write_and_flush(cpu, entry, &table, 0).await;
+        {
+            let _guard = table.lock.lock_irqsave(cpu).await;
+            self.store_irte(cpu, entry.device, &table, entry.index, 0);
+        }
+        self.flush_unchecked(cpu, entry).await;
         Ok(())
     }
 
-    async fn write_and_flush(&self, cpu: &Cpu, entry: Entry, table: &IrqTable, raw: u128) {
-        {
-            let _guard = table.lock.lock_irqsave(cpu).await;
-            self.store_irte(cpu, entry.device, table, entry.index, raw);
-        }
-        // Linux drops the result: a queue that takes no commands leaves the caches as they are.
+    /// Linux drops the result: a queue that takes no commands leaves the caches as they are.
+    async fn flush_unchecked(&self, cpu: &Cpu, entry: Entry) {
         let _ = self.flush_irt_and_complete(cpu, entry.device).await;
-    }
-
-    /// `iommu_flush_irt_and_complete`.
-    async fn flush_irt_and_complete(&self, cpu: &Cpu, id: RequesterId) -> Result<(), DriverError> {
-        if self.irtcachedis.get() {
-            return Ok(());
-        }
-        let ids = match self.profile.irt_flush {
-            IrtFlush::OwnId => vec![id],
-            IrtFlush::DmaAliases => self
-                .function(id)
-                .map_or_else(|_| vec![id], |function| self.dma_aliases(&function)),
-        };
-        let locked = self.queue.lock(cpu).await;
-        let sequence = self.queue.next_sequence(&locked);
-        for id in ids {
-            self.queue
-                .queue_sync(cpu, &locked, Command::InvalidateInterruptTable(id), true)
-                .await?;
-        }
-        self.queue.queue_wait(cpu, &locked, sequence).await?;
-        drop(locked);
-        self.queue.wait_on_semaphore(cpu, sequence).await
     }
 }

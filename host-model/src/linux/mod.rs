@@ -4,20 +4,30 @@
 //! Functions carry the names of those in `drivers/iommu/amd/{init,iommu}.c` that they model. Devices are attached to
 //! the identity domain, as with `iommu=pt`.
 
+mod aliases;
+mod attach;
 mod boot;
 mod command_queue;
+mod dev_data;
 mod device_table;
 mod firmware;
+mod flush;
 #[cfg(test)]
 mod golden;
+mod guest;
 mod irq_table;
 mod irte;
+mod power;
 mod profile;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use firmware::{Ivhd, Ivrs};
-pub use profile::{Attach, IrtFlush, Profile};
+pub use profile::{
+    Attach, AttachStores, Boot, CloneAlias, CloneSource, CompletionWait, FlushedIds, IrtCacheDisable,
+    IrtFlush, LockSections, NothingQueued, Profile, SatisfiedBy, TableIds, TailWrites, UnknownProfile,
+    WaitNumber,
+};
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -26,15 +36,16 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use sim_bridge::RequesterId;
 
-use crate::driver::{DriverError, Entry, IommuDriver, MsiMessage, Target};
+use crate::driver::{Allocation, DriverError, Entry, GuestTarget, Interrupts, IommuDriver, Target};
 use crate::exec::SpinLock;
 use crate::iommu::spec::command::{Command, PageRange};
 use crate::iommu::spec::dte::DTE_BYTES;
+use crate::iommu::spec::features::{Efr, Efr2};
 use crate::machine::{Cpu, Memory};
 use crate::pci::PciTree;
 use crate::trace::Lock;
 use command_queue::CommandQueue;
-use device_table::Domain;
+use dev_data::DevData;
 use irq_table::IrqTable;
 use irte::Format;
 
@@ -54,28 +65,35 @@ pub struct LinuxDriver {
     device_table: u64,
     device_table_bytes: u64,
     event_log: u64,
+    ga_log: u64,
+    ga_log_tail: u64,
     queue: CommandQueue,
-    irte_format: Cell<Format>,
+    irte_format: Format,
+    /// `amd_iommu_efr`.
+    efr: Cell<Efr>,
+    /// `amd_iommu_efr2`.
+    efr2: Cell<Efr2>,
     /// `irtcachedis_enabled`: asked for, and the hardware kept the bit.
     irtcachedis: Cell<bool>,
+    /// `AMD_IOMMU_GUEST_IR_VAPIC`, and the hardware has it.
+    vapic: Cell<bool>,
     /// `iommu_table_lock`.
     table_lock: SpinLock<()>,
+    /// Of the only domain that there is.
+    domain_lock: SpinLock<()>,
     /// `irq_lookup_table`.
     tables: RefCell<HashMap<RequesterId, Rc<IrqTable>>>,
     dev_data: RefCell<HashMap<RequesterId, DevData>>,
     entries: RefCell<HashMap<Entry, EntryState>>,
 }
 
-/// `struct iommu_dev_data`.
-struct DevData {
-    dte_lock: Rc<SpinLock<()>>,
-    domain: Option<u16>,
-}
-
-/// A remapping entry as the driver remembers it.
+/// A remapping entry as the driver remembers it: `struct amd_ir_data`.
 struct EntryState {
     table: Rc<IrqTable>,
     target: Target,
+    valid: bool,
+    /// In guest mode, where to.
+    guest: Option<GuestTarget>,
 }
 
 const PAGE: u64 = 4096;
@@ -97,26 +115,46 @@ impl LinuxDriver {
         let allocate = |bytes| memory.allocate(bytes, PAGE).ok_or(DriverError::NoMemory);
         let listed = (u64::from(ivrs.last_bdf.0) + 1) * DTE_BYTES;
         let device_table_bytes = listed.next_power_of_two().clamp(PAGE, MAX_DEVICE_TABLE);
-        let format = match ivrs.ivhd {
-            Ivhd::Type11(efr) if efr.ga_sup() => Format::Bits128,
-            Ivhd::Type10 | Ivhd::Type11(_) => Format::Bits32,
-        };
+        let (efr, efr2) = ivrs.ivhd.features();
+        let ring_bytes = command_queue::RING_BYTES.into();
         Ok(Self {
             profile,
             options,
-            ivrs,
             tree,
             device_table: allocate(device_table_bytes)?,
             device_table_bytes,
-            event_log: allocate(command_queue::RING_BYTES.into())?,
-            queue: CommandQueue::new(allocate(command_queue::RING_BYTES.into())?, allocate(PAGE)?),
-            irte_format: Cell::new(format),
+            event_log: allocate(ring_bytes)?,
+            queue: CommandQueue::new(profile.completion_wait, allocate(ring_bytes)?, allocate(PAGE)?),
+            ga_log: allocate(PAGE)?,
+            ga_log_tail: allocate(PAGE)?,
+            irte_format: if efr.ga_sup() {
+                Format::Bits128
+            } else {
+                Format::Bits32
+            },
+            efr: Cell::new(efr),
+            efr2: Cell::new(efr2),
+            ivrs,
             irtcachedis: Cell::new(false),
+            vapic: Cell::new(false),
             table_lock: SpinLock::new(Lock::IommuTable, ()),
+            domain_lock: attach::identity_domain_lock(),
             tables: RefCell::default(),
             dev_data: RefCell::default(),
             entries: RefCell::default(),
         })
+    }
+
+    /// `FEATURE_NUM_INT_REMAP_SUP_2K`, in a version that knows it.
+    fn has_tables_of_2048(&self) -> bool {
+        self.profile.tables_of_2048 && self.efr2.get().num_int_remap_sup() == 1
+    }
+
+    /// `PD_MODE_NONE`: firmware says that neither host nor guest page tables are there.
+    fn has_no_translation(&self) -> bool {
+        let (efr, _) = self.ivrs.ivhd.features();
+        let has_guest_tables = efr.gt_sup() && efr.gio_sup();
+        self.profile.tables_of_2048 && efr.host_levels().is_none() && !has_guest_tables
     }
 
     /// Where Linux drops the result: a queue that takes no commands stops nothing, it is in the kernel's log.
@@ -129,41 +167,12 @@ impl LinuxDriver {
         let _ = self.queue.completion_wait(cpu).await;
     }
 
-    fn add_dev_data(&self, id: RequesterId) {
-        self.with_dev_data(id, |_| ());
-    }
-
-    fn dte_lock(&self, id: RequesterId) -> Rc<SpinLock<()>> {
-        self.with_dev_data(id, |data| data.dte_lock.clone())
-    }
-
-    /// `find_dev_data`: what there is of this ID, made if need be.
-    fn with_dev_data<T>(&self, id: RequesterId, look: impl FnOnce(&mut DevData) -> T) -> T {
-        look(self.dev_data.borrow_mut().entry(id).or_insert_with(|| DevData {
-            dte_lock: Rc::new(SpinLock::new(Lock::Dte(id), ())),
-            domain: None,
-        }))
-    }
-
-    /// Remembers the function's domain; returns the ID of the one before.
-    fn set_domain(&self, id: RequesterId, domain: Domain) -> Option<u16> {
-        self.with_dev_data(id, |data| data.domain.replace(domain.id()))
-    }
-
     fn table_of(&self, id: RequesterId) -> Option<Rc<IrqTable>> {
         self.tables.borrow().get(&id).cloned()
     }
 
     fn set_table(&self, id: RequesterId, table: Rc<IrqTable>) {
         self.tables.borrow_mut().insert(id, table);
-    }
-
-    fn target_of(&self, entry: Entry) -> Result<Target, DriverError> {
-        self.entries
-            .borrow()
-            .get(&entry)
-            .map(|state| state.target)
-            .ok_or(DriverError::NoDevice(entry.device))
     }
 }
 
@@ -180,66 +189,70 @@ impl IommuDriver for LinuxDriver {
 
     async fn probe(&self, cpu: &Cpu, function: RequesterId) -> Result<(), DriverError> {
         self.probe_device(cpu, function).await?;
-        self.attach(cpu, function, Domain::Identity).await
+        self.attach(cpu, function).await
     }
 
     async fn allocate(
         &self,
         cpu: &Cpu,
-        function: RequesterId,
+        device: RequesterId,
+        interrupts: Interrupts,
         target: Target,
-    ) -> Result<(Entry, MsiMessage), DriverError> {
-        if !self.dev_data.borrow().contains_key(&function) {
-            return Err(DriverError::NoDevice(function));
-        }
-        let table = self.alloc_irq_table(cpu, function).await?;
-        let index = self.alloc_irq_index(cpu, function, &table).await?;
-        let entry = Entry {
-            device: function,
-            index,
-        };
-        self.entries
-            .borrow_mut()
-            .insert(entry, EntryState { table, target });
-        // fill_msi_msg
-        Ok((
-            entry,
-            MsiMessage {
-                address: 0xfee0_0000,
-                data: index.into(),
-            },
-        ))
+    ) -> Result<Allocation, DriverError> {
+        self.alloc_entries(cpu, device, interrupts, target).await
     }
 
     async fn activate(&self, cpu: &Cpu, entry: Entry, target: Target) -> Result<(), DriverError> {
         // irq_remapping_activate makes the entry valid as it was last written, amd_ir_update_irte points it anew.
-        let last = self.target_of(entry)?;
-        self.modify_irte(cpu, entry, last, true).await?;
-        self.modify_irte(cpu, entry, target, true).await
+        self.set_valid(cpu, entry, true).await?;
+        self.set_target(cpu, entry, target).await
     }
 
     async fn set_affinity(&self, cpu: &Cpu, entry: Entry, target: Target) -> Result<(), DriverError> {
-        self.modify_irte(cpu, entry, target, true).await
+        self.set_target(cpu, entry, target).await
     }
 
     async fn deactivate(&self, cpu: &Cpu, entry: Entry) -> Result<(), DriverError> {
-        let last = self.target_of(entry)?;
-        self.modify_irte(cpu, entry, last, false).await
+        self.set_valid(cpu, entry, false).await
     }
 
     async fn free(&self, cpu: &Cpu, entry: Entry) -> Result<(), DriverError> {
         self.free_irte(cpu, entry).await
     }
 
+    async fn activate_guest_mode(
+        &self,
+        cpu: &Cpu,
+        entry: Entry,
+        target: GuestTarget,
+    ) -> Result<(), DriverError> {
+        self.enter_guest_mode(cpu, entry, target).await
+    }
+
+    async fn update_guest(&self, cpu: &Cpu, entry: Entry, runs_on: Option<u32>) -> Result<(), DriverError> {
+        self.update_ga(cpu, entry, runs_on).await
+    }
+
+    async fn deactivate_guest_mode(
+        &self,
+        cpu: &Cpu,
+        entry: Entry,
+        target: Target,
+    ) -> Result<(), DriverError> {
+        self.leave_guest_mode(cpu, entry, target).await
+    }
+
     async fn release(&self, cpu: &Cpu, function: RequesterId) -> Result<(), DriverError> {
-        let attached = self
-            .dev_data
-            .borrow()
-            .get(&function)
-            .is_some_and(|data| data.domain.is_some());
-        if attached {
-            self.attach(cpu, function, Domain::Blocked).await?;
-        }
+        self.release_device(cpu, function).await
+    }
+
+    async fn suspend(&self, cpu: &Cpu) -> Result<(), DriverError> {
+        self.power_down(cpu).await;
+        Ok(())
+    }
+
+    async fn resume(&self, cpu: &Cpu) -> Result<(), DriverError> {
+        self.power_up(cpu).await;
         Ok(())
     }
 }

@@ -5,6 +5,8 @@ use sim_bridge::SimTime;
 pub struct Timing {
     /// A register write of a CPU, until it has taken effect.
     pub mmio_write: SimTime,
+    /// An atomic operation of a CPU on memory that another CPU wrote last.
+    pub atomic: SimTime,
     /// A register read of a CPU from something inside the host.
     pub mmio_read: SimTime,
     /// A table read of the IOMMU, from issue to answer.
@@ -26,6 +28,7 @@ impl Default for Timing {
         Self {
             mmio_write: SimTime::from_ns(100),
             mmio_read: SimTime::from_ns(400),
+            atomic: SimTime::from_ns(50),
             iommu_memory_read: SimTime::from_ns(120),
             iommu_hit: SimTime::from_ns(10),
             iommu_step: SimTime::from_ns(50),

@@ -193,6 +193,14 @@ fn describe(kind: &Kind) -> String {
         Kind::CallEnded(name) => format!("{name} returned"),
         Kind::Queued(command) => format!("queues {}", crate::view::command(command)),
         Kind::DteWritten { device, raw } => format!("DTE {device} = {raw:016x?}"),
+        Kind::UsedAfterRelease {
+            function,
+            device,
+            released_at,
+            released_on,
+        } => {
+            format!("{function} uses {device}, which cpu{released_on} released at {released_at}")
+        }
         Kind::IrteWritten {
             device,
             index,

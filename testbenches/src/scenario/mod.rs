@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use host_model::checker::{FindingKind, Verdict};
-use host_model::linux::{IrtFlush, Profile};
+use host_model::linux::{Profile, TableIds};
 
 use crate::rig::{Rig, ScenarioError};
 use crate::topology::Topology;
@@ -52,9 +52,12 @@ impl Scenario {
 
 /// A kernel that invalidates one ID leaves the entries of all others stale.
 fn stale_without_alias_flush(profile: Profile, topology: Topology) -> Verdict {
-    match (profile.irt_flush, topology) {
-        (IrtFlush::DmaAliases, _) | (_, Topology::None) => Verdict::Coherent,
-        (IrtFlush::OwnId, _) => Verdict::Bad(FindingKind::Stale),
+    // Under an ID without a table nothing is remapped, so nothing is cached.
+    let aliases_are_remapped = profile.table_ids == TableIds::AllAliases;
+    if topology == Topology::None || profile.flushes_aliases() || !aliases_are_remapped {
+        Verdict::Coherent
+    } else {
+        Verdict::Bad(FindingKind::Stale)
     }
 }
 

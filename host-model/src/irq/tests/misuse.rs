@@ -29,15 +29,16 @@ fn a_failed_allocation_gives_back_what_it_had() {
         };
         let mut taken = Vec::new();
         for _ in 0..511 {
-            taken.push(driver.allocate(&rig.cpu, NTB, target).await.expect("room").0);
+            let allocated = driver.allocate(&rig.cpu, NTB, Interrupts::Msix, target).await;
+            taken.push(allocated.expect("room"));
         }
         let refused = rig.core.allocate_vectors(&rig.cpu, &MSIX, 2).await;
         (
             refused,
             driver
-                .allocate(&rig.cpu, NTB, target)
+                .allocate(&rig.cpu, NTB, Interrupts::Msix, target)
                 .await
-                .map(|(entry, _)| entry.index),
+                .map(|allocated| allocated.message.data),
         )
     });
     assert_eq!(refused, Err(IrqError::Driver(DriverError::NoSpace(NTB))));

@@ -11,7 +11,7 @@ use sim_bridge::{RequesterId, SimTime};
 
 use super::*;
 use crate::checker::{FindingKind, Place};
-use crate::driver::{DriverError, IommuDriver};
+use crate::driver::{DriverError, Interrupts, IommuDriver};
 use crate::linux::Profile;
 use crate::linux::tests::{NTB, Setup, notation, short, start};
 use crate::machine::Cpu;

@@ -20,7 +20,7 @@ fn a_flush_that_fails_is_logged_and_the_call_succeeds() {
     let (results, lines) = Setup::new(Profile::LINUX_7_2, &[0x40]).run(|cpu, driver, _| async move {
         start(&cpu, &driver).await;
         driver.probe(&cpu, NTB).await.expect("probe");
-        let (entry, _) = driver.allocate(&cpu, NTB, BEFORE).await.expect("allocate");
+        let (entry, _) = allocate(&cpu, &driver, NTB, BEFORE).await.expect("allocate");
         boot::control(&cpu, |c| c.with_cmd_buf_en(false)).await;
         cpu.machine().trace().take();
         let results = [
@@ -44,7 +44,7 @@ fn start_up_and_probe_go_on_without_completions() {
         start(&cpu, &driver).await;
         boot::control(&cpu, |c| c.with_cmd_buf_en(false)).await;
         let probed = driver.probe(&cpu, NTB).await;
-        (probed, driver.allocate(&cpu, NTB, BEFORE).await.map(|_| ()))
+        (probed, allocate(&cpu, &driver, NTB, BEFORE).await.map(|_| ()))
     });
     assert_eq!(results, (Ok(()), Ok(())));
 }
@@ -57,7 +57,7 @@ fn moved(irtcachedis: bool, hardware: IrtCacheDis) -> (String, Option<Freshness>
     setup.run(|cpu, driver, device| async move {
         start(&cpu, &driver).await;
         driver.probe(&cpu, NTB).await.expect("probe");
-        let (entry, message) = driver.allocate(&cpu, NTB, BEFORE).await.expect("allocate");
+        let (entry, message) = allocate(&cpu, &driver, NTB, BEFORE).await.expect("allocate");
         driver.activate(&cpu, entry, BEFORE).await.expect("activate");
         let machine = cpu.machine();
         let interrupt = async |count| {
@@ -106,7 +106,7 @@ fn flushes_of_two_cpus_are_not_interleaved() {
             let mut entries = Vec::new();
             for id in [NTB, OTHER] {
                 driver.probe(&cpu, id).await.expect("probe");
-                entries.push(driver.allocate(&cpu, id, BEFORE).await.expect("allocate").0);
+                entries.push(allocate(&cpu, &driver, id, BEFORE).await.expect("allocate").0);
             }
             cpu.machine().trace().take();
             let done = Rc::new(std::cell::Cell::new(0));

@@ -14,8 +14,9 @@ use std::rc::Rc;
 use sim_bridge::RequesterId;
 
 use super::*;
+use crate::driver::MsiMessage;
 use crate::iommu::Config;
-use crate::iommu::spec::features::Efr;
+use crate::iommu::spec::features::{Efr, Efr2};
 use crate::machine::{Machine, MachineConfig};
 use crate::pci::{BridgeKind, Function};
 use crate::scripted::ScriptedDevice;
@@ -26,7 +27,7 @@ pub(crate) const NTB: RequesterId = RequesterId(0x200);
 
 /// IVHD type 0x11 with EFR = IA, GA.
 pub(crate) fn ivhd_11() -> Ivhd {
-    Ivhd::Type11(Efr::new().with_ia_sup(true).with_ga_sup(true))
+    Ivhd::Type11(Efr::new().with_ia_sup(true).with_ga_sup(true), Efr2::new())
 }
 
 /// A machine to be.
@@ -87,6 +88,17 @@ impl Setup {
             .run(|cpu| main(cpu, driver, self.device))
             .expect("nothing stalls")
     }
+}
+
+/// Allocates an MSI-X entry.
+pub(crate) async fn allocate(
+    cpu: &Cpu,
+    driver: &LinuxDriver,
+    id: RequesterId,
+    target: Target,
+) -> Result<(Entry, MsiMessage), DriverError> {
+    let Allocation { entries, message } = driver.allocate(cpu, id, Interrupts::Msix, target).await?;
+    Ok((entries[0], message))
 }
 
 /// Enables the IOMMU with no device, and forgets how.

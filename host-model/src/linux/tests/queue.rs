@@ -117,10 +117,11 @@ fn waiting_without_anything_queued_queues_nothing() {
 fn waiting_without_anything_new_waits_for_the_last_number() {
     let (spent, commands) = with_ring(false, |cpu, driver| async move {
         let locked = driver.queue.lock(&cpu).await;
-        let sequence = driver.queue.next_sequence(&locked);
+        let number = driver.queue.number_under_lock(&cpu, &locked);
+        let wait = driver.queue.wait_command(number);
         driver
             .queue
-            .queue_wait(&cpu, &locked, sequence)
+            .queue_sync(&cpu, &locked, wait, false)
             .await
             .expect("room");
         drop(locked);

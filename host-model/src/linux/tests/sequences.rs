@@ -15,12 +15,8 @@ fn lifetime(setup: Setup, id: RequesterId) -> Vec<String> {
         start(&cpu, &driver).await;
         let mut calls = Vec::new();
         calls.push(commands_of(&cpu, driver.probe_device(&cpu, id)).await.1);
-        calls.push(
-            commands_of(&cpu, driver.attach(&cpu, id, Domain::Identity))
-                .await
-                .1,
-        );
-        let ((entry, _), table) = commands_of(&cpu, driver.allocate(&cpu, id, FIRST)).await;
+        calls.push(commands_of(&cpu, driver.attach(&cpu, id)).await.1);
+        let ((entry, _), table) = commands_of(&cpu, allocate(&cpu, &driver, id, FIRST)).await;
         calls.push(table);
         calls.push(commands_of(&cpu, driver.activate(&cpu, entry, FIRST)).await.1);
         calls.push(
@@ -132,11 +128,10 @@ fn siblings(ivrs: &[(u16, u16)]) -> (String, u16, bool, bool) {
         for id in [BEHIND_BRIDGE, SIBLING] {
             driver.probe(&cpu, id).await.expect("probe");
         }
-        driver
-            .allocate(&cpu, BEHIND_BRIDGE, FIRST)
+        allocate(&cpu, &driver, BEHIND_BRIDGE, FIRST)
             .await
             .expect("allocate");
-        let ((entry, _), commands) = commands_of(&cpu, driver.allocate(&cpu, SIBLING, FIRST)).await;
+        let ((entry, _), commands) = commands_of(&cpu, allocate(&cpu, &driver, SIBLING, FIRST)).await;
         let root = |id| driver.dte(&cpu, RequesterId(id))[2];
         let (first, alias, second) = (root(BEHIND_BRIDGE.0), root(0x300), root(SIBLING.0));
         (commands, entry.index, alias == first, alias == second)
@@ -162,7 +157,7 @@ fn a_first_vector_points_every_aliass_dte_at_one_table_of_512() {
         let before: Vec<u64> = [0x200, 0x240]
             .map(|id| driver.dte(&cpu, RequesterId(id))[2])
             .to_vec();
-        driver.allocate(&cpu, NTB, FIRST).await.expect("allocate");
+        allocate(&cpu, &driver, NTB, FIRST).await.expect("allocate");
         let root = driver.table_of(NTB).expect("a table").address;
         let after = [0x200, 0x240, 0x241].map(|id| driver.dte(&cpu, RequesterId(id))[2] ^ root);
         (before, after)
@@ -175,7 +170,7 @@ fn an_identity_domain_lets_dma_through_and_release_blocks_it() {
     let dtes = Setup::new(Profile::LINUX_7_2, &[0x40]).run(|cpu, driver, _| async move {
         start(&cpu, &driver).await;
         driver.probe(&cpu, NTB).await.expect("probe");
-        driver.allocate(&cpu, NTB, FIRST).await.expect("allocate");
+        allocate(&cpu, &driver, NTB, FIRST).await.expect("allocate");
         let attached = driver.dte(&cpu, NTB);
         driver.release(&cpu, NTB).await.expect("release");
         (attached, driver.dte(&cpu, NTB))
@@ -189,7 +184,7 @@ fn an_identity_domain_lets_dma_through_and_release_blocks_it() {
 fn a_function_that_was_not_probed_gets_no_entry() {
     let refused = Setup::new(Profile::LINUX_7_2, &[]).run(|cpu, driver, _| async move {
         start(&cpu, &driver).await;
-        driver.allocate(&cpu, NTB, FIRST).await.map(|_| ())
+        allocate(&cpu, &driver, NTB, FIRST).await.map(|_| ())
     });
     assert_eq!(refused, Err(DriverError::NoDevice(NTB)));
 }
@@ -201,14 +196,14 @@ fn a_full_table_has_no_entry_until_one_is_freed() {
         driver.probe(&cpu, NTB).await.expect("probe");
         let mut entries = Vec::new();
         let full = loop {
-            match driver.allocate(&cpu, NTB, FIRST).await {
+            match allocate(&cpu, &driver, NTB, FIRST).await {
                 Ok((entry, _)) => entries.push(entry),
                 Err(error) => break error,
             }
         };
         assert_eq!(entries.len(), 512);
         driver.free(&cpu, entries[100]).await.expect("free");
-        let (entry, message) = driver.allocate(&cpu, NTB, FIRST).await.expect("allocate");
+        let (entry, message) = allocate(&cpu, &driver, NTB, FIRST).await.expect("allocate");
         (full, (entry.index, message.data))
     });
     assert_eq!(full, DriverError::NoSpace(NTB));

@@ -88,7 +88,7 @@ fn features_in_ivhd_set_their_control_bits() {
         .with_ga_sup(true)
         .with_xt_sup(true)
         .with_ia_sup(true);
-    let mut setup = setup(Ivhd::Type11(told));
+    let mut setup = setup(Ivhd::Type11(told, Efr2::new()));
     setup.iommu.features = Features::new(told, Efr2::new()).expect("implemented");
     let mut steps = vec![0; 22];
     steps.extend([0x400, 0x480, 0x480, 0x1480, 0x1_1480, 0x3_1480]);

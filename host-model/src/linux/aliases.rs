@@ -1,0 +1,125 @@
+//! Aliases: which there are, and how their DTEs follow the function's (Linux drivers/iommu/amd/iommu.c,
+//! `setup_aliases`, `clone_alias`, `get_alias`).
+
+use std::iter;
+
+use sim_bridge::RequesterId;
+
+use super::LinuxDriver;
+use super::profile::{CloneAlias, CloneSource};
+use crate::driver::DriverError;
+use crate::machine::Cpu;
+use crate::pci::{BridgeKind, Function};
+
+/// One callback of `pci_for_each_dma_alias`.
+pub(super) struct AliasStep {
+    /// The function, or the bridge that makes the alias.
+    pub(super) due_to: RequesterId,
+    pub(super) alias: RequesterId,
+}
+
+impl LinuxDriver {
+    /// `pci_for_each_dma_alias`.
+    pub(super) fn alias_steps(&self, function: &Function) -> Vec<AliasStep> {
+        let tree = self.tree.borrow();
+        let above = |bus| tree.bridge_to(bus);
+        let bridges = iter::successors(above(function.id.bus()), |(bridge, _)| above(bridge.id.bus()))
+            .filter(|(_, bridge)| bridge.kind != BridgeKind::PciePort)
+            .map(|(bridge, _)| bridge.id);
+        let own = 1 + function.dma_aliases.iter().count();
+        iter::repeat_n(function.id, own)
+            .chain(bridges)
+            .zip(tree.dma_aliases(function))
+            .map(|(due_to, alias)| AliasStep { due_to, alias })
+            .collect()
+    }
+
+    /// The IDs of `pci_for_each_dma_alias`.
+    pub(super) fn dma_aliases(&self, function: &Function) -> Vec<RequesterId> {
+        self.tree.borrow().dma_aliases(function)
+    }
+
+    /// The function's alias by firmware, unless it is the function.
+    pub(super) fn ivrs_alias(&self, id: RequesterId) -> Option<RequesterId> {
+        Some(self.ivrs.alias(id)).filter(|alias| *alias != id)
+    }
+
+    /// `setup_aliases`, or in its place the choice of one.
+    pub(super) async fn setup_aliases(&self, cpu: &Cpu, id: RequesterId) -> Result<(), DriverError> {
+        if self.profile.clone_alias == CloneAlias::OneAlias {
+            let one = self.one_alias(id)?;
+            if one != self.ivrs.alias(id) {
+                self.copy_dte(cpu, id, one);
+            }
+            return Ok(());
+        }
+        self.add_ivrs_alias_on_bus(id);
+        self.clone_aliases(cpu, id).await
+    }
+
+    fn add_ivrs_alias_on_bus(&self, id: RequesterId) {
+        if let Some(alias) = self.ivrs_alias(id)
+            && alias.bus() == id.bus()
+            && let Some(function) = self.tree.borrow_mut().get_mut(id)
+        {
+            function.dma_aliases.insert(alias.devfn());
+        }
+    }
+
+    /// `get_alias`: the last of `pci_for_each_dma_alias`, unless firmware says otherwise.
+    pub(super) fn one_alias(&self, id: RequesterId) -> Result<RequesterId, DriverError> {
+        let function = self.function(id)?;
+        let last = self.dma_aliases(&function).pop().unwrap_or(id);
+        match self.ivrs_alias(id) {
+            None => Ok(last),
+            Some(alias) if last == id => {
+                self.add_ivrs_alias_on_bus(id);
+                Ok(alias)
+            }
+            Some(alias) => Ok(alias),
+        }
+    }
+
+    /// `clone_aliases`: the IVRS alias, which need not be a DMA alias, then all DMA aliases but the own ID.
+    pub(super) async fn clone_aliases(&self, cpu: &Cpu, id: RequesterId) -> Result<(), DriverError> {
+        let function = self.function(id)?;
+        let ivrs = AliasStep {
+            due_to: id,
+            alias: self.ivrs.alias(id),
+        };
+        for step in iter::once(ivrs).chain(self.alias_steps(&function)) {
+            self.clone_alias(cpu, id, step).await;
+        }
+        Ok(())
+    }
+
+    async fn clone_alias(&self, cpu: &Cpu, id: RequesterId, AliasStep { due_to, alias }: AliasStep) {
+        let from = |source| match source {
+            CloneSource::Function => id,
+            CloneSource::Walked => due_to,
+        };
+        match self.profile.clone_alias {
+            CloneAlias::OneAlias => {}
+            CloneAlias::CopiesEntry(source) => {
+                let from = from(source);
+                if from != alias {
+                    self.copy_dte(cpu, from, alias);
+                }
+            }
+            CloneAlias::UpdatesEntry(source) => {
+                let from = from(source);
+                if from != alias {
+                    self.find_dev_data(alias, |_| ());
+                    let raw = self.dte(cpu, from);
+                    self.update_dte256(cpu, alias, raw).await;
+                }
+            }
+        }
+    }
+
+    /// The whole entry, by `memcpy`.
+    fn copy_dte(&self, cpu: &Cpu, from: RequesterId, to: RequesterId) {
+        let raw = self.dte(cpu, from);
+        self.store_dte(cpu, to, 0, &raw, 1);
+    }
+}
