@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -116,6 +116,19 @@ impl Executor {
             deadline,
             queued: false,
         }
+    }
+
+    /// Lets whoever runs now take turns: completes at the same time, after or before the others as the seed says.
+    pub async fn turn(&self) {
+        let mut queued = false;
+        poll_fn(|_| {
+            if std::mem::replace(&mut queued, true) {
+                return Poll::Ready(());
+            }
+            self.enqueue(self.now(), self.0.current.get());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// When the next task runs; [`SimTime::NEVER`] if none is to run.
@@ -284,6 +297,26 @@ mod tests {
     fn the_seed_fixes_the_order_of_ties() {
         assert_eq!(order_of_ties(1), order_of_ties(1));
         assert!((2..20).any(|seed| order_of_ties(seed) != order_of_ties(1)));
+    }
+
+    #[test]
+    fn turns_take_no_time_and_the_seed_fixes_whose_is_first() {
+        let first = |seed| {
+            let executor = Executor::new(seed);
+            let order = Rc::new(RefCell::new(Vec::new()));
+            for n in 0..2 {
+                let (ex, log) = (executor.clone(), order.clone());
+                executor.spawn(format!("{n}"), async move {
+                    ex.turn().await;
+                    log.borrow_mut().push(n);
+                });
+            }
+            run(&executor);
+            assert_eq!(executor.now(), SimTime::ZERO);
+            order.take()
+        };
+        assert!((0..20).any(|seed| first(seed) != first(20)));
+        assert_eq!(first(1), first(1));
     }
 
     #[test]

@@ -18,6 +18,16 @@ pub(super) struct AliasStep {
     pub(super) alias: RequesterId,
 }
 
+impl AliasStep {
+    /// The first.
+    pub(super) fn own(id: RequesterId) -> Self {
+        Self {
+            due_to: id,
+            alias: id,
+        }
+    }
+}
+
 impl LinuxDriver {
     /// `pci_for_each_dma_alias`.
     pub(super) fn alias_steps(&self, function: &Function) -> Vec<AliasStep> {

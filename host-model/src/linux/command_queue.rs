@@ -193,6 +193,12 @@ impl CommandQueue {
         self.next_number()
     }
 
+    /// The last number that was taken.
+    #[cfg(test)]
+    pub(super) fn last_number(&self) -> u64 {
+        self.sequence.get()
+    }
+
     fn next_number(&self) -> u64 {
         let number = self.sequence.get() + 1;
         self.sequence.set(number);

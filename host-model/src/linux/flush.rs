@@ -33,6 +33,8 @@ impl LinuxDriver {
                 for command in commands {
                     self.queue_unchecked(cpu, command).await;
                 }
+                // Somebody who spins for the lock has it now.
+                cpu.machine().executor().turn().await;
                 self.queue.completion_wait(cpu).await
             }
         }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use sim_bridge::RequesterId;
 
+use super::aliases::AliasStep;
 use super::irte::Format;
 use super::profile::TableIds;
 use super::{EntryState, LinuxDriver};
@@ -157,11 +158,16 @@ impl LinuxDriver {
         if let Some(table) = self.existing_table(cpu, id).await {
             return Ok(table);
         }
-        let ids = match function.filter(|_| self.profile.table_ids == TableIds::AllAliases) {
-            Some(function) => self.dma_aliases(function),
-            None => vec![id],
+        let steps = match function.filter(|_| self.profile.table_ids == TableIds::AllAliases) {
+            Some(function) => self.alias_steps(function),
+            None => vec![AliasStep::own(id)],
         };
-        for alias in ids.into_iter().chain(self.ivrs_alias(id)) {
+        // set_remap_table_entry_alias: -EINVAL, which ends the walk, at a bridge that has no IOMMU.
+        let walked = steps
+            .into_iter()
+            .take_while(|step| step.due_to <= self.ivrs.last_bdf)
+            .map(|step| step.alias);
+        for alias in walked.chain(self.ivrs_alias(id)) {
             self.set_remap_table_entry(cpu, alias, &new).await;
         }
         self.wait_unchecked(cpu).await;

@@ -1,7 +1,8 @@
-//! The versions, newest first as each is what came before it in the order of development, and strategies for the next patch.
+//! The versions, newest first: each says how it differs from a newer one. And strategies for those who write the next
+//! patch.
 //!
-//! What is not in a comment is from the release's own code or changelog. Of 5.4.16, 6.6, 6.12.74, 6.12.80 and 7.0 no
-//! tree was at hand: they are what the patches before and after say.
+//! 5.10, 6.1, 6.12 and 7.2 follow the releases' code. 5.4.16, 6.6, 6.12.74, 6.12.80 and 7.0 are what changelogs, the
+//! patches before and after, and trees derived from them say.
 
 use super::*;
 

@@ -2,10 +2,16 @@
 //! code emitted, in a short notation: `D240` is INVALIDATE_DEVTAB_ENTRY of 02:08.0, `R240` INVALIDATE_INTERRUPT_TABLE,
 //! `P1` INVALIDATE_IOMMU_PAGES of domain 1, `ALL` INVALIDATE_IOMMU_ALL, `W` COMPLETION_WAIT.
 
+mod allocation;
+mod concurrency;
 mod faults;
+mod guest_mode;
+mod lifetime;
+mod operations;
 mod queue;
 mod sequences;
 mod start_up;
+mod strategies;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -38,6 +44,7 @@ pub(crate) struct Setup {
     pub(crate) tree: PciTree,
     pub(crate) iommu: Config,
     pub(crate) seed: u64,
+    pub(crate) trace: bool,
     pub(crate) device: ScriptedDevice,
 }
 
@@ -61,6 +68,7 @@ impl Setup {
             tree,
             iommu: Config::default(),
             seed: 0,
+            trace: true,
             device: ScriptedDevice::default(),
         }
     }
@@ -78,6 +86,7 @@ impl Setup {
         let config = MachineConfig {
             iommu: self.iommu,
             seed: self.seed,
+            trace: self.trace,
             ..MachineConfig::new(NTB)
         };
         let machine = Machine::new(config, Box::new(self.device.clone())).expect("memory");

@@ -75,10 +75,10 @@ fn an_own_id_in_the_alias_mask_is_walked_twice_and_not_cloned() {
 }
 
 /// 03:04.0 behind the PCIe-to-PCI bridge 02:01.0.
-const BEHIND_BRIDGE: RequesterId = RequesterId(0x320);
-const SIBLING: RequesterId = RequesterId(0x328);
+pub(super) const BEHIND_BRIDGE: RequesterId = RequesterId(0x320);
+pub(super) const SIBLING: RequesterId = RequesterId(0x328);
 
-fn behind_bridge(profile: Profile, ivrs: &[(u16, u16)]) -> Setup {
+pub(super) fn behind_bridge(profile: Profile, ivrs: &[(u16, u16)]) -> Setup {
     let bridge = Function::bridge(RequesterId(0x208), BridgeKind::PcieToPci, 3, 3);
     let mut setup = Setup::new(profile, &[])
         .add(bridge)

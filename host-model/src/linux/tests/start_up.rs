@@ -1,10 +1,10 @@
 use std::fmt::Write as _;
 
-use sim_bridge::RequesterId;
+use sim_bridge::{RequesterId, SimTime};
 
 use super::*;
 use crate::iommu::spec::features::{Efr2, Features};
-use crate::iommu::spec::registers::offset;
+use crate::iommu::spec::registers::{Control, offset};
 use crate::trace::Kind;
 
 const LAST_BDF: u16 = 5;
@@ -184,14 +184,137 @@ fn unlisted_ids_keep_an_empty_dte_and_listed_ones_get_iv_then_v_and_tv() {
     );
 }
 
-#[test]
-fn the_event_log_is_off_until_phase_b() {
-    let (early, late) = setup(ivhd_11()).run(|cpu, driver, _| async move {
+/// Status bits after phase A and after phase B: 3 EventLogRun, 4 CmdBufRun.
+fn running_logs(profile: Profile) -> (u64, u64) {
+    let setup = Setup {
+        profile,
+        ..setup(ivhd_11())
+    };
+    setup.run(|cpu, driver, _| async move {
+        let status = || cpu.machine().iommu().read(offset::STATUS, 8) & 0x18;
         driver.enable(&cpu).await.expect("enable");
-        let early = cpu.machine().iommu().read(offset::STATUS, 8);
+        let early = status();
         driver.take_devices(&cpu, &[]).await.expect("take_devices");
-        (early, cpu.machine().iommu().read(offset::STATUS, 8))
-    });
-    // Bit 3 EventLogRun, bit 4 CmdBufRun.
-    assert_eq!((early & 0x18, late & 0x18), (0x10, 0x18));
+        (early, status())
+    })
+}
+
+#[test]
+fn the_event_log_waits_for_phase_b_since_2026() {
+    for profile in Profile::ALL {
+        let waits = ["6.12.117", "7.2.13"].contains(&profile.release);
+        let early = if waits { 0x10 } else { 0x18 };
+        assert_eq!(running_logs(profile), (early, 0x18), "{profile}");
+    }
+}
+
+#[test]
+fn guest_translation_waits_for_phase_b_in_old_versions() {
+    let told = Efr::new().with_gt_sup(true).with_ia_sup(true).with_ga_sup(true);
+    for (profile, gt_in_phase_a) in [
+        (Profile::LINUX_5_4, false),
+        (Profile::LINUX_5_10, false),
+        (Profile::LINUX_6_1, false),
+        (Profile::LINUX_6_12, true),
+        (Profile::LINUX_7_2, true),
+    ] {
+        let mut setup = Setup {
+            profile,
+            ..setup(Ivhd::Type11(told, Efr2::new()))
+        };
+        setup.iommu.features = Features::new(told, Efr2::new()).expect("implemented");
+        let gt = setup.run(|cpu, driver, _| async move {
+            let gt = || Control::from_bits(cpu.machine().iommu().read(offset::CONTROL, 8)).gt_en();
+            driver.enable(&cpu).await.expect("enable");
+            let early = gt();
+            driver.take_devices(&cpu, &[]).await.expect("take_devices");
+            (early, gt())
+        });
+        assert_eq!(gt, (gt_in_phase_a, true), "{profile}");
+    }
+}
+
+#[test]
+fn loops_over_all_devices_end_at_0xffff_in_old_versions() {
+    // A tail write each takes 100 ns.
+    let of_all = SimTime::from_ns(3 * 0x1_0000 * 100);
+    for (profile, all) in [
+        (Profile::LINUX_5_4, true),
+        (Profile::LINUX_5_10, true),
+        (Profile::LINUX_6_1, false),
+        (Profile::LINUX_7_2, false),
+    ] {
+        let setup = Setup {
+            profile,
+            trace: false,
+            ..setup(Ivhd::Type10)
+        };
+        let spent = setup.run(|cpu, driver, _| async move {
+            driver.enable(&cpu).await.expect("enable");
+            cpu.machine().now()
+        });
+        assert_eq!(spent > of_all, all, "{profile}: {spent}");
+    }
+}
+
+#[test]
+fn tables_of_2048_are_enabled_where_firmware_tells_of_them() {
+    let efr = Efr::new().with_ia_sup(true).with_ga_sup(true);
+    let efr2 = Efr2::new().with_num_int_remap_sup(1);
+    for (profile, ivhd, mode, address) in [
+        (Profile::LINUX_7_2, Ivhd::Type11(efr, efr2), 1, 0xfee0_0004),
+        (Profile::LINUX_6_12, Ivhd::Type11(efr, efr2), 0, 0xfee0_0000),
+        // The registers tell of them too late for the control bits, and in time for the tables.
+        (Profile::LINUX_7_2, Ivhd::Type10, 0, 0xfee0_0004),
+    ] {
+        let mut setup = Setup {
+            profile,
+            ..setup(ivhd)
+        };
+        setup.ivrs.last_bdf = RequesterId(0x3ff);
+        setup.iommu.features = Features::new(efr, efr2).expect("implemented");
+        let seen = setup.run(|cpu, driver, _| async move {
+            start(&cpu, &driver).await;
+            driver.probe(&cpu, NTB).await.expect("probe");
+            let target = Target {
+                apic_id: 1,
+                vector: 0x31,
+            };
+            let (_, message) = allocate(&cpu, &driver, NTB, target).await.expect("room");
+            let control = Control::from_bits(cpu.machine().iommu().read(offset::CONTROL, 8));
+            (control.num_int_remap_mode(), message.address)
+        });
+        assert_eq!(seen, (mode, address), "{profile}");
+    }
+}
+
+#[test]
+fn the_ga_log_runs_before_guest_mode_is_enabled() {
+    let told = Efr::new().with_ia_sup(true).with_ga_sup(true).with_gam_sup(1);
+    let mut setup = setup(Ivhd::Type11(told, Efr2::new()));
+    setup.iommu.features = Features::new(told, Efr2::new()).expect("implemented");
+    let values = control_values(setup);
+    let last = &values[values.len() - 4..];
+    // EvtInt, GAInt, GALog, GAM.
+    let steps = [0x148d, 0x2000_148d, 0x3000_148d, 0x3200_148d];
+    assert_eq!(last, steps.map(|control| control | 0x2_0000));
+}
+
+#[test]
+fn irtcachedis_sets_a_control_bit_where_it_is_known() {
+    for (profile, asked, set) in [
+        (Profile::LINUX_5_10, true, false),
+        (Profile::LINUX_6_1, true, true),
+        (Profile::LINUX_7_2, true, true),
+        (Profile::LINUX_7_2, false, false),
+        (Profile::IRTCACHEDIS, false, true),
+    ] {
+        let mut setup = Setup {
+            profile,
+            ..setup(ivhd_11())
+        };
+        setup.options.irtcachedis = asked;
+        let values = control_values(setup);
+        assert_eq!(values.iter().any(|value| value >> 59 & 1 != 0), set, "{profile}");
+    }
 }
