@@ -145,12 +145,14 @@ fn list() -> Result<u8, Stop> {
     let mut out = anstream::stdout().lock();
     let mut section = |title: &str, rows: Vec<(String, String)>| -> io::Result<()> {
         writeln!(out, "{title}")?;
+        let column = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(16);
+        let indent = " ".repeat(column + 4);
         for (name, sentence) in rows {
-            let wrap = textwrap::Options::new(text::width()).subsequent_indent("                    ");
+            let wrap = textwrap::Options::new(text::width()).subsequent_indent(&indent);
             writeln!(
                 out,
                 "{}",
-                textwrap::fill(&format!("  {name:16}  {sentence}"), wrap)
+                textwrap::fill(&format!("  {name:column$}  {sentence}"), wrap)
             )?;
         }
         Ok(())

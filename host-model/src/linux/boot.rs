@@ -107,7 +107,9 @@ impl LinuxDriver {
             self.efr.set(efr);
             self.efr2.set(efr2);
         }
-        self.enable_gt(cpu).await;
+        if self.profile.boot.early_guest_translation {
+            self.enable_gt(cpu).await;
+        }
         for &function in functions {
             self.probe_device(cpu, function).await?;
         }
@@ -118,6 +120,9 @@ impl LinuxDriver {
             self.init_device_table_dma(cpu);
         }
         self.flush_all_caches(cpu).await;
+        if !self.profile.boot.early_guest_translation {
+            self.enable_gt(cpu).await;
+        }
         control(cpu, |c| c.with_event_int_en(true)).await;
         self.enable_vapic(cpu).await;
         Ok(())

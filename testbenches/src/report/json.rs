@@ -12,7 +12,7 @@ use crate::run::{Interrupts, Outcome, Spec};
 #[derive(Debug, Serialize)]
 pub struct RunJson {
     scenario: &'static str,
-    kernel: &'static str,
+    kernel: String,
     aliases: String,
     irte: u32,
     seed: u64,
@@ -53,7 +53,7 @@ impl RunJson {
     pub fn new(spec: &Spec, outcome: &Outcome) -> Self {
         Self {
             scenario: spec.scenario.name,
-            kernel: spec.profile.name,
+            kernel: spec.profile.to_string(),
             aliases: spec.topology.to_string(),
             irte: spec.irte.bits(),
             seed: spec.seed,

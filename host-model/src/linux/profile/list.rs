@@ -139,6 +139,10 @@ impl Profile {
             flushes_domain: true,
             ..Self::LINUX_6_12_74.attach
         },
+        boot: Boot {
+            early_guest_translation: false,
+            ..Self::LINUX_6_12_74.boot
+        },
         ..Self::LINUX_6_12_74
     };
 
@@ -155,10 +159,6 @@ impl Profile {
         completion_wait: Self::LINUX_7_2.completion_wait,
         guest_update_flushes: true,
         clone_alias: CloneAlias::CopiesEntry(CloneSource::Function),
-        boot: Boot {
-            early_guest_translation: false,
-            ..Self::LINUX_6_6.boot
-        },
         ..Self::LINUX_6_6
     };
 

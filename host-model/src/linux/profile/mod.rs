@@ -193,7 +193,7 @@ pub enum AttachStores {
 pub struct Boot {
     /// The event log is enabled in `early_enable_iommu`, not after the SNP checks.
     pub early_event_log: bool,
-    /// Guest translation is enabled in `early_enable_iommu` too.
+    /// Guest translation is enabled in `early_enable_iommu` and before the devices are probed, not after.
     pub early_guest_translation: bool,
     /// Loops over all devices end at the last one listed, not at 0xffff.
     pub loops_end_at_last_bdf: bool,

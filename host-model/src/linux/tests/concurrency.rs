@@ -112,3 +112,75 @@ fn the_lock_is_spun_for() {
         assert!((0..5).all(|seed| moves(profile, seed, 1).contended), "{profile}");
     }
 }
+
+#[test]
+fn two_cpus_that_need_a_functions_first_table_get_the_same() {
+    let mut winners = [0; 2];
+    for seed in 0..10 {
+        let mut setup = Setup::new(Profile::LINUX_7_2, &[0x40]);
+        setup.seed = seed;
+        let (indices, commands) = setup.run(|cpu, driver, _| async move {
+            start(&cpu, &driver).await;
+            driver.probe(&cpu, NTB).await.expect("probe");
+            cpu.machine().trace().take();
+            let indices = Rc::new(RefCell::new([0; 2]));
+            for n in 0..2 {
+                let (driver, cpu, indices) = (driver.clone(), cpu.machine().cpu(n + 1), indices.clone());
+                let executor = cpu.machine().executor().clone();
+                executor.spawn(format!("CPU {n}"), async move {
+                    let (entry, _) = allocate(&cpu, &driver, NTB, BEFORE).await.expect("room");
+                    indices.borrow_mut()[n as usize] = entry.index;
+                });
+            }
+            cpu.udelay(100).await;
+            (indices.take(), notation(&cpu.machine().trace().take()))
+        });
+        assert_eq!(commands, "D200 D240 W");
+        assert_eq!(indices.iter().sum::<u16>(), 1);
+        winners[usize::from(indices[0])] += 1;
+    }
+    assert!(winners.iter().all(|wins| *wins > 0), "{winners:?}");
+}
+
+/// COMPLETION_WAITs that have stored when a flush returns that comes after one that timed out, with `older` commands
+/// still in the ring.
+fn stored_when_a_later_flush_returns(profile: Profile, older: usize) -> usize {
+    Setup::new(profile, &[]).run(move |cpu, driver, _| async move {
+        start(&cpu, &driver).await;
+        driver.probe(&cpu, NTB).await.expect("probe");
+        let (entry, _) = allocate(&cpu, &driver, NTB, BEFORE).await.expect("room");
+        boot::control(&cpu, |c| c.with_cmd_buf_en(false)).await;
+        for _ in 0..older {
+            let queued = driver
+                .queue
+                .queue(&cpu, Command::InvalidateDevtabEntry(NTB))
+                .await;
+            queued.expect("room");
+        }
+        let timed_out = driver.queue.completion_wait(&cpu).await;
+        assert_eq!(timed_out, Err(DriverError::Io));
+        cpu.machine().trace().take();
+        boot::control(&cpu, |c| c.with_cmd_buf_en(true)).await;
+        driver
+            .set_affinity(&cpu, entry, AFTER)
+            .await
+            .expect("set_affinity");
+        let events = cpu.machine().trace().take();
+        let executed = events.iter().filter_map(Event::executed);
+        executed
+            .filter(|command| matches!(command, Command::CompletionWait { .. }))
+            .count()
+    })
+}
+
+#[test]
+fn in_5_4_a_late_store_ends_the_wait_of_another() {
+    let fewest = |profile| {
+        (1..40)
+            .map(|older| stored_when_a_later_flush_returns(profile, older))
+            .min()
+    };
+    assert_eq!(fewest(Profile::LINUX_5_4), Some(1));
+    assert_eq!(fewest(Profile::LINUX_5_10), Some(2));
+    assert_eq!(fewest(Profile::LINUX_6_12), Some(2));
+}

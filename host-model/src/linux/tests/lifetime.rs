@@ -115,6 +115,18 @@ fn copying_the_bridges_dte_loses_the_table_of_the_alias() {
 }
 
 #[test]
+fn the_bridges_translation_is_given_to_its_alias_in_7_0() {
+    for (profile, expected) in [(Profile::LINUX_7_0, 0), (Profile::LINUX_7_2, 1)] {
+        let domain = behind_bridge(profile, &[]).run(|cpu, driver, _| async move {
+            start(&cpu, &driver).await;
+            driver.probe(&cpu, BEHIND_BRIDGE).await.expect("probe");
+            driver.dte(&cpu, RequesterId(0x300))[1]
+        });
+        assert_eq!(domain, expected, "{profile}");
+    }
+}
+
+#[test]
 fn a_function_that_is_plugged_in_later_is_probed_as_at_start() {
     const LATER: RequesterId = RequesterId(0x208);
     let call = |later: bool| {

@@ -215,6 +215,7 @@ fn guest_translation_waits_for_phase_b_in_old_versions() {
         (Profile::LINUX_5_4, false),
         (Profile::LINUX_5_10, false),
         (Profile::LINUX_6_1, false),
+        (Profile::LINUX_6_6, false),
         (Profile::LINUX_6_12, true),
         (Profile::LINUX_7_2, true),
     ] {
