@@ -7,60 +7,83 @@ use super::{Body, CompletionStatus, ConfigType, Tlp};
 /// Payload bytes that are shown at most.
 const SHOWN: usize = 16;
 
+impl Tlp {
+    /// As the specification names it: `MWr`.
+    pub fn name(&self) -> &'static str {
+        match &self.body {
+            Body::MemRead(_) => "MRd",
+            Body::MemWrite(_) => "MWr",
+            Body::ConfigRead(r) => match r.config_type {
+                ConfigType::Type0 => "CfgRd0",
+                ConfigType::Type1 => "CfgRd1",
+            },
+            Body::ConfigWrite(w) => match w.config_type {
+                ConfigType::Type0 => "CfgWr0",
+                ConfigType::Type1 => "CfgWr1",
+            },
+            Body::Completion(c) if c.data.is_empty() => "Cpl",
+            Body::Completion(_) => "CplD",
+            Body::Message(m) if m.data.is_empty() => "Msg",
+            Body::Message(_) => "MsgD",
+        }
+    }
+}
+
+impl CompletionStatus {
+    /// As the specification abbreviates it: `SC`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Successful => "SC",
+            Self::UnsupportedRequest => "UR",
+            Self::ConfigRetry => "CRS",
+            Self::CompleterAbort => "CA",
+        }
+    }
+}
+
 /// Name as in the specification, requester (completions: completer and requester), tag where an answer needs it,
 /// address, data. `MWr 41:00.0 0xfee00000 [22000000]`
 impl fmt::Display for Tlp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
         match &self.body {
             Body::MemRead(r) => {
                 write!(
                     f,
-                    "MRd {} tag {:#x} {:#010x} {} DW",
+                    " {} tag {:#x} {:#010x} {} DW",
                     r.requester, r.tag, r.address, r.length
                 )?;
                 byte_enables(f, r.length.into(), r.first_be, r.last_be)?;
             }
             Body::MemWrite(w) => {
-                write!(f, "MWr {} {:#010x}", w.requester, w.address)?;
+                write!(f, " {} {:#010x}", w.requester, w.address)?;
                 data(f, &w.data)?;
                 byte_enables(f, w.data.len() / 4, w.first_be, w.last_be)?;
             }
             Body::ConfigRead(r) => {
-                let n = config_digit(r.config_type);
                 write!(
                     f,
-                    "CfgRd{n} {} tag {:#x} {} {:#05x}",
+                    " {} tag {:#x} {} {:#05x}",
                     r.requester, r.tag, r.target, r.register
                 )?;
                 byte_enables(f, 1, r.first_be, 0)?;
             }
             Body::ConfigWrite(w) => {
-                let n = config_digit(w.config_type);
                 write!(
                     f,
-                    "CfgWr{n} {} tag {:#x} {} {:#05x}",
+                    " {} tag {:#x} {} {:#05x}",
                     w.requester, w.tag, w.target, w.register
                 )?;
                 data(f, &w.data)?;
                 byte_enables(f, 1, w.first_be, 0)?;
             }
             Body::Completion(c) => {
-                let name = if c.data.is_empty() { "Cpl" } else { "CplD" };
-                let status = status(c.status);
-                write!(
-                    f,
-                    "{name} {} to {} tag {:#x} {status}",
-                    c.completer, c.requester, c.tag
-                )?;
+                let status = c.status.name();
+                write!(f, " {} to {} tag {:#x} {status}", c.completer, c.requester, c.tag)?;
                 data(f, &c.data)?;
             }
             Body::Message(m) => {
-                let name = if m.data.is_empty() { "Msg" } else { "MsgD" };
-                write!(
-                    f,
-                    "{name} {} code {:#04x} routing {}",
-                    m.requester, m.code, m.routing
-                )?;
+                write!(f, " {} code {:#04x} routing {}", m.requester, m.code, m.routing)?;
                 data(f, &m.data)?;
             }
         }
@@ -69,22 +92,6 @@ impl fmt::Display for Tlp {
         } else {
             Ok(())
         }
-    }
-}
-
-fn config_digit(config_type: ConfigType) -> u8 {
-    match config_type {
-        ConfigType::Type0 => 0,
-        ConfigType::Type1 => 1,
-    }
-}
-
-fn status(status: CompletionStatus) -> &'static str {
-    match status {
-        CompletionStatus::Successful => "SC",
-        CompletionStatus::UnsupportedRequest => "UR",
-        CompletionStatus::ConfigRetry => "CRS",
-        CompletionStatus::CompleterAbort => "CA",
     }
 }
 
