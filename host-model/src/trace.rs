@@ -34,8 +34,8 @@ pub enum Source {
     Iommu,
     /// A CPU.
     Cpu(u32),
-    /// The operating system's IOMMU driver.
-    Driver,
+    /// The operating system's IOMMU driver, on this CPU.
+    Driver(u32),
     /// Who drives the run.
     Scenario,
 }

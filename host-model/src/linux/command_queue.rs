@@ -121,7 +121,7 @@ impl CommandQueue {
         }
         let bytes = bytemuck::must_cast::<[u64; 2], [u8; 16]>(command.encode().map(u64::to_le));
         cpu.store(self.ring + u64::from(tail), &bytes);
-        cpu.record(Source::Driver, Kind::Queued(command));
+        cpu.record(Source::Driver(cpu.id()), Kind::Queued(command));
         self.tail.set(next);
         self.need_sync.set(sync);
         Ok(())

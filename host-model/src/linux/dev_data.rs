@@ -57,7 +57,7 @@ impl LinuxDriver {
             Device::Probed => self.tree.borrow().get(id).cloned(),
             Device::Released { at, on } => {
                 cpu.record(
-                    Source::Driver,
+                    Source::Driver(cpu.id()),
                     Kind::UsedAfterRelease {
                         function: caller,
                         device: id,

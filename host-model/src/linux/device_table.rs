@@ -30,7 +30,7 @@ impl LinuxDriver {
             cpu.store(self.dte_address(id) + 8 * (first + n * at_once) as u64, &bytes);
         }
         cpu.record(
-            Source::Driver,
+            Source::Driver(cpu.id()),
             Kind::DteWritten {
                 device: id,
                 raw: self.dte(cpu, id),

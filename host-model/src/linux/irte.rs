@@ -79,7 +79,7 @@ impl LinuxDriver {
             &raw.to_le_bytes()[..len as usize],
         );
         cpu.record(
-            Source::Driver,
+            Source::Driver(cpu.id()),
             Kind::IrteWritten {
                 device,
                 index,

@@ -51,13 +51,13 @@ impl Cpu {
         body: impl FnOnce(Self) -> F,
     ) -> T {
         let call = self.machine.with_checker(|checker| checker.call_began(name));
-        self.record(Source::Driver, Kind::CallBegan(name));
+        self.record(Source::Driver(self.id), Kind::CallBegan(name));
         let result = body(Self { call, ..self.clone() }).await;
         if let Some(call) = call {
             self.machine
                 .with_checker(|checker| checker.call_ended(call, self.machine.now()));
         }
-        self.record(Source::Driver, Kind::CallEnded(name));
+        self.record(Source::Driver(self.id), Kind::CallEnded(name));
         result
     }
 
@@ -122,7 +122,10 @@ impl Cpu {
     pub async fn mmio_write(&self, address: u64, size: usize, value: u64) {
         self.delay(self.machine.timing().mmio_write).await;
         if let Some(offset) = iommu_offset(address) {
-            self.record(Source::Driver, Kind::RegisterWritten { offset, size, value });
+            self.record(
+                Source::Driver(self.id),
+                Kind::RegisterWritten { offset, size, value },
+            );
             self.machine.write_iommu(offset, size, value);
         } else if !self.machine.set_quiet_register(address, value as u32)
             && let Ok(write) = Tlp::mem_write(ROOT_COMPLEX, address, &value.to_le_bytes()[..size])

@@ -130,7 +130,7 @@ impl<'a> EventJson<'a> {
             Source::Link => "link".to_owned(),
             Source::Iommu => "iommu".to_owned(),
             Source::Cpu(cpu) => format!("cpu{cpu}"),
-            Source::Driver => "driver".to_owned(),
+            Source::Driver(_) => "driver".to_owned(),
             Source::Scenario => "scenario".to_owned(),
         };
         Self {
