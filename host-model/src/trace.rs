@@ -95,6 +95,11 @@ pub enum Kind {
         /// A handler is installed.
         handled: bool,
     },
+    /// A CPU is done with the interrupt that it took last, and its local APIC may give it the next.
+    EndOfInterrupt {
+        /// The vector.
+        vector: u8,
+    },
     /// A register of the IOMMU was written.
     RegisterWritten {
         /// Byte offset.

@@ -359,6 +359,7 @@ impl Machine {
                         .cpu(cpu)
                         .log(format!("{cpu}.{vector} No irq handler for vector")),
                 }
+                machine.record(Source::Cpu(cpu), Kind::EndOfInterrupt { vector });
                 if let Some(apic) = machine.apic(cpu) {
                     apic.end_of_interrupt();
                 }

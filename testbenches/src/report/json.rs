@@ -178,6 +178,7 @@ fn describe(kind: &Kind) -> String {
                 if *handled { "" } else { ", no handler" }
             )
         }
+        Kind::EndOfInterrupt { vector } => format!("end of interrupt, vector {vector:#04x}"),
         Kind::RegisterWritten { offset, size, value } => {
             format!("register {offset:#x} ({size} bytes) = {value:#x}")
         }

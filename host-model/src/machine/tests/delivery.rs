@@ -123,3 +123,27 @@ fn with_xt_destinations_have_32_bits() {
         assert_eq!(vectors.expect("nothing stalls"), to(expected), "XTEn {xt_en}");
     }
 }
+
+#[test]
+fn a_cpu_takes_the_next_interrupt_when_it_is_done_with_the_last() {
+    let seen = run(|cpu, device| async move {
+        for vector in [0x31, 0x41] {
+            let write = Tlp::mem_write(DEVICE, 0xfee0_2000, &[vector, 0, 0, 0]).expect("one DW");
+            device.send_at(cpu.machine().now(), write);
+        }
+        cpu.udelay(2).await;
+        let events = cpu.machine().trace().take().into_iter();
+        let seen = events.filter_map(|event| match event.kind {
+            Kind::Taken { vector, .. } => Some((event.source, "taken", vector)),
+            Kind::EndOfInterrupt { vector } => Some((event.source, "done", vector)),
+            _ => None,
+        });
+        seen.collect::<Vec<_>>()
+    });
+    // Both came while the CPU was on its way to the first.
+    let expected = [("taken", 0x31), ("done", 0x31), ("taken", 0x41), ("done", 0x41)];
+    assert_eq!(
+        seen,
+        expected.map(|(what, vector)| (Source::Cpu(2), what, vector))
+    );
+}
