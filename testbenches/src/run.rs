@@ -8,12 +8,12 @@ use host_model::driver::DriverError;
 use host_model::iommu::Config;
 use host_model::iommu::spec::features::{Efr, Efr2, FeatureError, Features};
 use host_model::linux::{Ivhd, Ivrs, LinuxDriver, Options, Profile};
-use host_model::machine::{Machine, MachineConfig, MemoryError, RunError};
+use host_model::machine::{Machine, MachineConfig, MemoryError, RunError, Timing};
 use host_model::pci::TreeError;
 use host_model::trace::{Ending, Event, Kind};
 use ntb_rtl::device::Summary;
-use sim_bridge::RequesterId;
-use sim_bridge::link::LinkError;
+use sim_bridge::link::{Link, LinkError};
+use sim_bridge::{RequesterId, SimTime};
 
 use crate::device::{Device, DeviceOptions, DeviceRunError, LinkKind};
 use crate::rig::{CommandCounts, Finished, Rig, ScenarioError, count_commands};
@@ -82,8 +82,21 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// Everything observable.
     pub events: Vec<Event>,
+    /// What it ran on.
+    pub hardware: Hardware,
     /// What a device in this process has done.
     pub device: Option<Summary>,
+}
+
+/// What a run's times depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hardware {
+    /// CPUs, numbered from 0.
+    pub cpus: u32,
+    /// From one end of the link to the other.
+    pub link_latency: SimTime,
+    /// How long things take in the host.
+    pub timing: Timing,
 }
 
 impl Outcome {
@@ -198,12 +211,15 @@ pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outco
         (Err(_), Err(error)) if !error.is_device_lost() => None,
         (Err(error), _) => return Err(error.into()),
     };
-    let Finished {
-        raised,
-        findings,
-        commands_per_move,
-        events,
-    } = host?;
+    let (
+        Finished {
+            raised,
+            findings,
+            commands_per_move,
+            events,
+        },
+        hardware,
+    ) = host?;
     Ok(Outcome {
         verdict: Verdict::of(&findings),
         expected: spec.scenario.expected(spec.profile, spec.topology),
@@ -212,11 +228,12 @@ pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outco
         commands_per_move,
         findings,
         events,
+        hardware,
         device: summary,
     })
 }
 
-fn host(spec: &Spec, link: Box<dyn sim_bridge::link::Link>) -> Result<Finished, SimulationError> {
+fn host(spec: &Spec, link: Box<dyn Link>) -> Result<(Finished, Hardware), SimulationError> {
     let topology = spec.topology;
     let iommu = Config {
         features: Features::new(spec.irte.efr(), Efr2::new())?,
@@ -226,6 +243,11 @@ fn host(spec: &Spec, link: Box<dyn sim_bridge::link::Link>) -> Result<Finished, 
         iommu,
         seed: spec.seed,
         ..MachineConfig::new(topology.ntb())
+    };
+    let hardware = Hardware {
+        cpus: config.cpus,
+        link_latency: link.latency(),
+        timing: config.timing.clone(),
     };
     let machine = Machine::new(config, link)?;
     let tree = Rc::new(RefCell::new(topology.tree()?));
@@ -251,5 +273,5 @@ fn host(spec: &Spec, link: Box<dyn sim_bridge::link::Link>) -> Result<Finished, 
     let ended = machine.end();
     let finished = finished??;
     ended?;
-    Ok(finished)
+    Ok((finished, hardware))
 }
