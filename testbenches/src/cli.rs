@@ -2,8 +2,7 @@
 
 use std::env;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,11 +12,12 @@ use host_model::checker::Verdict;
 use host_model::linux::{Profile, UnknownProfile};
 
 use crate::device::{self, DeviceOptions, ERROR, LinkKind};
-use crate::report::json::{EventJson, RunJson};
+use crate::report::json::RunJson;
 use crate::report::text;
-use crate::run::{IrteFormat, SimulationError, Spec, run};
+use crate::run::{IrteFormat, Outcome, SimulationError, Spec, run};
 use crate::scenario::Scenario;
 use crate::topology::{ParseTopologyError, Topology};
+use crate::trace_file::{TraceFile, TraceFileError};
 
 /// All verdicts are as expected.
 const AS_EXPECTED: u8 = 0;
@@ -68,7 +68,7 @@ struct RunArgs {
     /// Form of the results
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Write all events to FILE, a line of JSON each
+    /// Write all events to FILE: lines of JSON, or for ui.perfetto.dev if its name ends in .pftrace
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Write the RTL's waves to FILE, in FST (one run only)
@@ -136,6 +136,12 @@ pub fn main() -> ExitCode {
     }))
 }
 
+impl From<TraceFileError> for Stop {
+    fn from(error: TraceFileError) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
 fn complain(message: impl Display) {
     // Where standard error can't be written, the exit status has to do.
     let _ = writeln!(anstream::stderr(), "{ERROR}{message}");
@@ -190,12 +196,12 @@ fn run_all(args: &RunArgs) -> Result<u8, Stop> {
     if let Some(waves) = &args.waves {
         device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
     }
-    let mut trace = args.trace.as_deref().map(open_trace).transpose()?;
-    let mut results = Results::default();
-    let ran = results.run_each(args, &specs, trace.as_mut());
-    if let Some((path, mut file)) = trace {
-        file.flush().map_err(|error| cannot_write(&path, &error))?;
-    }
+    let trace = args.trace.as_deref().map(TraceFile::create).transpose()?;
+    let mut results = Results {
+        trace,
+        ..Results::default()
+    };
+    let ran = results.run_each(args, &specs);
     // A run that fails does not take the results of those before it.
     if ran.is_ok() || !results.verdicts.is_empty() {
         emit(&results.text(args.format)?)?;
@@ -208,15 +214,13 @@ fn run_all(args: &RunArgs) -> Result<u8, Stop> {
 struct Results {
     json: Vec<RunJson>,
     verdicts: Vec<(Verdict, bool)>,
+    /// Until it can't be written.
+    trace: Option<TraceFile>,
+    trace_failed: bool,
 }
 
 impl Results {
-    fn run_each(
-        &mut self,
-        args: &RunArgs,
-        specs: &[Spec],
-        mut trace: Option<&mut (PathBuf, BufWriter<File>)>,
-    ) -> Result<(), Stop> {
+    fn run_each(&mut self, args: &RunArgs, specs: &[Spec]) -> Result<(), Stop> {
         for (n, spec) in specs.iter().enumerate() {
             let name = run_name(spec);
             let wants = match &args.link {
@@ -239,14 +243,7 @@ impl Results {
             progress("");
             let outcome =
                 result.map_err(|error: SimulationError| Stop::Simulation(format!("{name}: {error}")))?;
-            if let Some((path, file)) = trace.as_deref_mut() {
-                for event in &outcome.events {
-                    serde_json::to_writer(&mut *file, &EventJson::new(&name, event))
-                        .map_err(io::Error::from)
-                        .and_then(|()| file.write_all(b"\n"))
-                        .map_err(|error| cannot_write(path, &error))?;
-                }
-            }
+            self.trace(&name, spec, &outcome);
             self.verdicts.push((outcome.verdict, outcome.is_expected()));
             match args.format {
                 Format::Json => self.json.push(RunJson::new(spec, &outcome)),
@@ -254,6 +251,16 @@ impl Results {
             }
         }
         Ok(())
+    }
+
+    /// A trace that can't be written takes no results with it.
+    fn trace(&mut self, name: &str, spec: &Spec, outcome: &Outcome) {
+        let Some(file) = &mut self.trace else { return };
+        if let Err(error) = file.write(name, spec, outcome) {
+            complain(format!("{error}; the trace ends there"));
+            self.trace = None;
+            self.trace_failed = true;
+        }
     }
 
     /// What ends the output.
@@ -267,7 +274,9 @@ impl Results {
     }
 
     fn status(&self) -> u8 {
-        if self.verdicts.iter().all(|(_, expected)| *expected) {
+        if self.trace_failed {
+            BAD_INPUT
+        } else if self.verdicts.iter().all(|(_, expected)| *expected) {
             AS_EXPECTED
         } else {
             NOT_AS_EXPECTED
@@ -352,11 +361,6 @@ fn run_device(args: DeviceArgs) -> Result<u8, Stop> {
     progress("");
     result.map_err(|error| Stop::Simulation(error.to_string()))?;
     Ok(AS_EXPECTED)
-}
-
-fn open_trace(path: &Path) -> Result<(PathBuf, BufWriter<File>), Stop> {
-    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
-    Ok((path.to_owned(), BufWriter::new(file)))
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Stop {

@@ -8,4 +8,5 @@ pub mod rig;
 pub mod run;
 pub mod scenario;
 pub mod topology;
+pub mod trace_file;
 pub mod view;
