@@ -6,6 +6,8 @@
 mod lanes;
 mod plan;
 mod proto;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
