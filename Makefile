@@ -18,7 +18,7 @@ lint_sv = "$(or $(VERILATOR),verilator)" --lint-only -Wall -F rtl/sv/ntb.f
 # Cargo has jobs of its own and takes make's for its own.
 unexport MAKEFLAGS
 .NOTPARALLEL:
-.PHONY: help setup run test loom fuzz lint bench bench-count clean
+.PHONY: help setup run test test-tools loom fuzz lint bench bench-count clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,13 +31,18 @@ setup: ## Install what is missing: Verilator, a C++ compiler, zlib
 run: setup ## Build RTL and host, run the scenarios; ARGS='affinity-move --kernel 6.12' for some of them
 	@cargo run --release --locked --package testbenches --bin ntb-cosim -- run $(ARGS)
 
+# A machine without the tools tests all the rest.
 test: setup ## Run all tests
+	@testbenches/tests/perfetto/install.sh || { [ -z "$$CI" ] && echo 'make test: Perfetto traces are not decoded' >&2; }
 ifneq ($(shell command -v cargo-nextest),)
 	cargo nextest run --workspace --locked --no-fail-fast
 	cargo test --workspace --locked --doc
 else
 	cargo test --workspace --locked --no-fail-fast
 endif
+
+test-tools: ## Install what tests decode Perfetto traces with
+	@testbenches/tests/perfetto/install.sh
 
 loom: ## Check the IOMMU's lock-free caches in all orders that threads can have
 	RUSTFLAGS='--cfg loom' cargo test --package host-model --release --lib --locked --target-dir target/loom loom

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sees to what Cargo does not: Verilator, a C++ compiler, the libraries of Verilator's trace writer, and the programs
-# that are named as arguments. Installs the distribution's packages for what is missing. Silent when nothing is;
+# Sees to what Cargo does not: Verilator, a C++ compiler, the libraries of Verilator's trace writer, and the packages
+# that are named as arguments, each with a program of its name but for python3-venv. Installs the distribution's packages for what is missing. Silent when nothing is;
 # status 2 where something stays missing.
 set -efu
 also=$*
@@ -67,8 +67,11 @@ look() {
         && [ -d "$("$path" --getenv VERILATOR_ROOT)/include/fstcpp" ]; then
         packages="$packages liblz4-dev"
     fi
-    for program in $also; do
-        command -v "$program" >/dev/null || packages="$packages $program"
+    for package in $also; do
+        case $package in
+            python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+            *) command -v "$package" >/dev/null ;;
+        esac || packages="$packages $package"
     done
 }
 

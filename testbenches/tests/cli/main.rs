@@ -7,4 +7,6 @@ mod determinism;
 mod help;
 mod links;
 mod output;
+mod perfetto;
 mod results;
+mod traces;

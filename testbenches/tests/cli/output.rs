@@ -1,10 +1,8 @@
 //! What is printed and written, and what happens where that can't be.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
-
-use serde_json::Value;
 
 use crate::command::{Ended, LONG, Running, command, finish};
 
@@ -27,20 +25,6 @@ fn results_that_do_not_fit_on_the_disk_are_a_failure() {
             "{complaint}"
         );
     }
-}
-
-#[test]
-fn a_trace_that_does_not_fit_on_the_disk_is_a_failure() {
-    let run = ["run", "no-alias", "--link", "thread", "--trace", "/dev/full"];
-    let ended = finish(&run);
-    assert_eq!(ended.status, Some(2));
-    assert!(
-        ended
-            .stderr
-            .starts_with("error: can't write /dev/full: No space left on device"),
-        "{}",
-        ended.stderr
-    );
 }
 
 #[test]
@@ -89,50 +73,4 @@ fn text_tells_runs_with_other_seeds_apart() {
         let line = lines.next().expect("a line for each run");
         assert!(line.contains(seed), "{line}");
     }
-}
-
-#[test]
-fn a_trace_has_every_event_of_every_run_in_the_order_of_time() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("trace");
-    let run = [
-        "run",
-        "affinity-move",
-        "--kernel",
-        "6.12",
-        "--aliases",
-        "func1,none",
-        "--seed",
-        "1,2",
-    ];
-    finish(&[&run[..], &["--trace", path.to_str().expect("UTF-8")]].concat()).results();
-    let trace = fs::read_to_string(path).expect("a trace");
-    let events: Vec<Value> = trace
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    let runs: Vec<_> = events
-        .chunk_by(|a, b| a["run"] == b["run"])
-        .map(|run| {
-            // What the device sends is known when it arrives.
-            let here = run.iter().filter(|event| event["source"] != "rtl");
-            assert!(here.is_sorted_by_key(|event| event["time_ps"].as_u64().expect("a time")));
-            let of = |source| run.iter().any(|event| event["source"] == source);
-            assert!(
-                ["rtl", "link", "iommu", "cpu1", "driver", "scenario"]
-                    .into_iter()
-                    .all(of)
-            );
-            run[0]["run"].as_str().expect("a name")
-        })
-        .collect();
-    assert_eq!(
-        runs,
-        [
-            "affinity-move 6.12 func1 seed 1",
-            "affinity-move 6.12 func1 seed 2",
-            "affinity-move 6.12 none seed 1",
-            "affinity-move 6.12 none seed 2",
-        ]
-    );
 }

@@ -230,13 +230,13 @@ impl Planner<'_> {
             }
             (Kind::InterruptSent(request), _) => self.interrupt_sent(n, *request),
             (Kind::Answered { answer, .. }, _) => {
-                if let Some(id) = self.first(&answer.request, |planner| &mut planner.unanswered) {
+                if let Some(id) = oldest(&mut self.unanswered, &self.interrupts, &answer.request) {
                     self.close(self.interrupts[id].in_iommu, n);
                     self.unended.push_back(id);
                 }
             }
             (Kind::Ended { request, ending }, _) => {
-                if let Some(id) = self.first(request, |planner| &mut planner.unended) {
+                if let Some(id) = oldest(&mut self.unended, &self.interrupts, request) {
                     self.interrupts[id].ended = Some(n);
                     if let Ending::Delivered { cpu, vector }
                     | Ending::Misrouted { cpu, vector }
@@ -281,20 +281,6 @@ impl Planner<'_> {
             (Kind::Stepped(step), _) => self.stepped(n, step),
             _ => {}
         }
-    }
-
-    /// The oldest interrupt with this request.
-    fn first(
-        &mut self,
-        request: &InterruptRequest,
-        queue: impl Fn(&mut Self) -> &mut VecDeque<InterruptId>,
-    ) -> Option<InterruptId> {
-        let waiting = std::mem::take(queue(self));
-        let found = waiting
-            .iter()
-            .position(|&id| self.interrupts[id].request == *request);
-        *queue(self) = waiting;
-        queue(self).remove(found?)
     }
 
     /// The device's sending is recorded right after the TLP has arrived. It is written first: of what is simultaneous
@@ -473,4 +459,16 @@ impl Planner<'_> {
         }
         flows
     }
+}
+
+/// Takes the oldest interrupt with this request.
+fn oldest(
+    waiting: &mut VecDeque<InterruptId>,
+    interrupts: &[Interrupt],
+    request: &InterruptRequest,
+) -> Option<InterruptId> {
+    let found = waiting
+        .iter()
+        .position(|&id| interrupts[id].request == *request)?;
+    waiting.remove(found)
 }
