@@ -36,6 +36,8 @@ pub struct NtbConfig {
     pub device_id: u16,
     /// 24 bits: base class, subclass, interface.
     pub class_code: u32,
+    /// Subsystem vendor ID and subsystem ID; those of the device where it has none of its own.
+    pub subsystem: Option<(u16, u16)>,
     /// Entries of the requester-ID table, at most 512.
     pub table_size: u16,
     /// Entry `i` of the table is devfn `table_first_devfn + i`, modulo 256.
@@ -51,6 +53,7 @@ impl Default for NtbConfig {
             vendor_id: 0x11f8,
             device_id: 0x8531,
             class_code: 0x06_8000,
+            subsystem: None,
             table_size: 0,
             table_first_devfn: 0,
             rid_mode: RidMode::Own,
@@ -62,12 +65,13 @@ impl NtbConfig {
     /// As the model's plusargs.
     pub fn plusargs(&self) -> Vec<String> {
         let policy = self.rid_mode.to_register();
+        let (subsystem_vendor_id, subsystem_id) = self.subsystem.unwrap_or((self.vendor_id, self.device_id));
         vec![
             format!("+vendor_id={:x}", self.vendor_id),
             format!("+device_id={:x}", self.device_id),
             format!("+class_code={:x}", self.class_code),
-            format!("+subsystem_vendor_id={:x}", self.vendor_id),
-            format!("+subsystem_id={:x}", self.device_id),
+            format!("+subsystem_vendor_id={subsystem_vendor_id:x}"),
+            format!("+subsystem_id={subsystem_id:x}"),
             format!("+table_size={}", self.table_size),
             format!("+table_first_devfn={:x}", self.table_first_devfn),
             format!("+rid_mode={:x}", policy >> 16),

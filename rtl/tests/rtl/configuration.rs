@@ -23,6 +23,11 @@ fn ids_and_class_are_those_configured() {
     assert_eq!(host.config_read(ID), 0x87b0_10b5);
     assert_eq!(host.config_read(CLASS), 0x1234_5601);
     assert_eq!(host.config_read(SUBSYSTEM), 0x87b0_10b5);
+    let config = NtbConfig {
+        subsystem: Some((0x9005, 0x02bb)),
+        ..config
+    };
+    assert_eq!(Host::cold(&config).config_read(SUBSYSTEM), 0x02bb_9005);
 }
 
 #[test]
