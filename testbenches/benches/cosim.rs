@@ -29,7 +29,6 @@ use testbenches::run::{IrteFormat, Outcome, Spec, run};
 use testbenches::scenario::Scenario;
 use testbenches::topology::Topology;
 
-const TOPOLOGY: Topology = Topology::Plx;
 const VECTORS: u16 = 4;
 const INTERRUPTS: usize = 10_000;
 
@@ -49,16 +48,21 @@ async fn storm(rig: &Rig) -> Result<(), ScenarioError> {
     Ok(())
 }
 
+fn plx() -> Topology {
+    "plx".parse().expect("a topology")
+}
+
 fn cosimulate(link: &LinkKind) -> Outcome {
+    let topology = plx();
     let spec = Spec {
         scenario: STORM,
         profile: Profile::LINUX_7_2,
-        topology: TOPOLOGY,
+        topology: topology.clone(),
         irte: IrteFormat::Bits128,
         seed: 0,
     };
     let device = DeviceOptions {
-        topology: TOPOLOGY,
+        topology,
         every_cycle: true,
         waves: None,
     };
@@ -149,7 +153,7 @@ impl Recording {
 }
 
 fn ntb() -> Ntb {
-    Ntb::new(&TOPOLOGY.rtl()).expect("the RTL starts")
+    Ntb::new(&plx().rtl()).expect("the RTL starts")
 }
 
 fn against_bare(

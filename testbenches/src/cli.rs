@@ -56,7 +56,8 @@ struct RunArgs {
     /// Kernel profiles, see `list` [default: 6.12, 7.2]
     #[arg(long, value_name = "K", value_delimiter = ',', value_parser = kernel)]
     kernel: Vec<Profile>,
-    /// Alias topologies: none, func1, switchtec:N, plx, pci-bridge [default: all, with switchtec:4]
+    /// Alias topologies: a name that `list` shows, or the path of a topology file (FILE.toml) [default: all that are
+    /// listed, with switchtec:4]
     #[arg(long, value_name = "T", value_delimiter = ',', value_parser = topology)]
     aliases: Vec<Topology>,
     /// Fixes the order of what is simultaneous
@@ -87,7 +88,7 @@ struct DeviceArgs {
     /// The link: a path, or - for a socket on standard input
     #[arg(long, value_name = "PATH")]
     link: PathBuf,
-    /// Which NTB: none, func1, switchtec:N, plx, pci-bridge
+    /// Which NTB: that of an alias topology, a name that `list` shows or a path (FILE.toml)
     #[arg(long, value_name = "T", default_value = "none", value_parser = topology)]
     aliases: Topology,
     /// Write the RTL's waves to FILE, in FST
@@ -168,13 +169,17 @@ fn list() -> Result<u8, Stop> {
         Some(_) => (format!("{}:N", p.name), p.sentence()),
         None => (p.name.to_owned(), p.sentence()),
     });
-    let topologies = Topology::DEFAULT.map(|t| match t {
-        Topology::Switchtec(_) => ("switchtec:N".to_owned(), t.sentence().to_owned()),
-        _ => (t.to_string(), t.sentence().to_owned()),
-    });
+    let mut topologies: Vec<_> = Topology::built_in()
+        .iter()
+        .map(|t| (t.pattern(), t.sentence().to_owned()))
+        .collect();
+    topologies.push((
+        "FILE.toml".to_owned(),
+        "one of your own: the README tells how to write it".to_owned(),
+    ));
     section("Scenarios", scenarios.into())
         .and_then(|()| section("\nKernel profiles (--kernel)", kernels.into()))
-        .and_then(|()| section("\nAlias topologies (--aliases)", topologies.into()))
+        .and_then(|()| section("\nAlias topologies (--aliases)", topologies))
         .map_err(Stop::Output)?;
     Ok(AS_EXPECTED)
 }
@@ -235,7 +240,7 @@ impl Results {
             };
             progress(&format!("[{}/{}] {name}{wants}", n + 1, specs.len()));
             let options = DeviceOptions {
-                topology: spec.topology,
+                topology: spec.topology.clone(),
                 every_cycle: args.every_cycle,
                 waves: args.waves.clone(),
             };
@@ -297,7 +302,7 @@ fn specs(args: &RunArgs) -> Vec<Spec> {
         named => once_each(named),
     };
     let topologies = match args.aliases.as_slice() {
-        [] => Topology::DEFAULT.into(),
+        [] => Topology::built_in().to_vec(),
         named => once_each(named),
     };
     let seeds = once_each(&args.seed);
@@ -307,11 +312,11 @@ fn specs(args: &RunArgs) -> Vec<Spec> {
         .filter(|s| chosen(&args.scenario, s.name))
     {
         for &profile in &profiles {
-            for &topology in &topologies {
+            for topology in &topologies {
                 specs.extend(seeds.iter().map(|&seed| Spec {
                     scenario,
                     profile,
-                    topology,
+                    topology: topology.clone(),
                     irte,
                     seed,
                 }));
@@ -322,11 +327,11 @@ fn specs(args: &RunArgs) -> Vec<Spec> {
 }
 
 /// In the order of their first mention.
-fn once_each<T: Copy + PartialEq>(named: &[T]) -> Vec<T> {
+fn once_each<T: Clone + PartialEq>(named: &[T]) -> Vec<T> {
     let mut once = Vec::new();
-    for &value in named {
-        if !once.contains(&value) {
-            once.push(value);
+    for value in named {
+        if !once.contains(value) {
+            once.push(value.clone());
         }
     }
     once
@@ -351,12 +356,12 @@ fn run_device(args: DeviceArgs) -> Result<u8, Stop> {
     if let Some(waves) = &waves {
         device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
     }
+    progress(&format!("{aliases}, for a host at {}", link.display()));
     let options = DeviceOptions {
         topology: aliases,
         every_cycle,
         waves,
     };
-    progress(&format!("{aliases}, for a host at {}", link.display()));
     let result = device::open(&link).and_then(|port| device::run(port, &options));
     progress("");
     result.map_err(|error| Stop::Simulation(error.to_string()))?;
@@ -402,14 +407,11 @@ fn seed(text: &str) -> Result<u64, String> {
 
 fn topology(text: &str) -> Result<Topology, String> {
     text.parse().map_err(|error: ParseTopologyError| {
-        if let ParseTopologyError::Entries(_) = error {
+        if !matches!(error, ParseTopologyError::Unknown(_)) {
             return error.to_string();
         }
-        with_names(
-            &error,
-            text,
-            &Topology::DEFAULT.map(|topology| topology.to_string()),
-        )
+        let names: Vec<_> = Topology::built_in().iter().map(Topology::to_string).collect();
+        with_names(&error, text, &names)
     })
 }
 

@@ -165,7 +165,7 @@ impl Device {
                 let port = Port::create(path, &host).map_err(|error| match error {
                     LinkError::TimedOut { .. } => DeviceRunError::NotStarted {
                         path: path.clone(),
-                        topology: options.topology,
+                        topology: options.topology.clone(),
                         source: error,
                     },
                     error => error.into(),

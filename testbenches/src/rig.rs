@@ -9,7 +9,7 @@ use host_model::driver::{DriverError, IommuDriver, MsiMessage};
 use host_model::irq::{Handler, Irq, IrqCore, IrqError, MsixDevice};
 use host_model::linux::LinuxDriver;
 use host_model::machine::Cpu;
-use host_model::pci::{EnumerateError, Found, PciTree, TreeError, enumerate};
+use host_model::pci::{EnumerateError, Found, KernelVersion, PciTree, TreeError, enumerate};
 use host_model::trace::{Event, Kind, Source};
 use ntb_rtl::registers;
 use sim_bridge::{RequesterId, SimTime};
@@ -77,7 +77,6 @@ pub struct Rig {
     /// A function that allocates interrupts and never sends one.
     pub neighbour: MsixDevice,
     topology: Topology,
-    ids: Vec<RequesterId>,
     raised: Cell<u64>,
     commands_per_move: RefCell<Option<CommandCounts>>,
 }
@@ -90,12 +89,14 @@ impl Rig {
     pub async fn start(
         cpu: Cpu,
         topology: Topology,
+        kernel: KernelVersion,
         driver: Rc<LinuxDriver>,
         tree: Rc<RefCell<PciTree>>,
     ) -> Result<Self, ScenarioError> {
         cpu.call("enable", async |cpu| driver.enable(&cpu).await).await?;
-        let ntb = enumerate(&cpu, topology.ntb(), MMIO_WINDOW).await?;
-        if !topology.is_met_by(&ntb.function) {
+        let mut ntb = enumerate(&cpu, topology.ntb(), MMIO_WINDOW, kernel).await?;
+        ntb.final_fixups(&cpu, kernel).await;
+        if ntb.function != topology.expected_ntb(kernel) {
             return Err(ScenarioError::WrongDevice {
                 topology,
                 vendor_device: ntb.function.vendor_device,
@@ -103,19 +104,17 @@ impl Rig {
             });
         }
         tree.borrow_mut().add(ntb.function.clone())?;
-        let functions = [topology.ntb(), topology.neighbour()];
+        let functions: Vec<RequesterId> = [topology.ntb()]
+            .iter()
+            .chain(topology.neighbours())
+            .copied()
+            .collect();
         cpu.call("take_devices", async |cpu| {
             driver.take_devices(&cpu, &functions).await
         })
         .await?;
-        let mut ids = Vec::new();
-        for id in tree.borrow().dma_aliases(&ntb.function) {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
         let neighbour = MsixDevice {
-            id: topology.neighbour(),
+            id: topology.neighbours()[0],
             capability: 0,
             vectors: 1,
             table: NEIGHBOUR_TABLE,
@@ -123,7 +122,7 @@ impl Rig {
         cpu.machine().add_quiet_registers(neighbour.table, 16);
         cpu.machine()
             .irqs_mut()
-            .add_function(topology.ntb(), ids.iter().copied());
+            .add_function(topology.ntb(), topology.ids().iter().copied());
         cpu.machine().irqs_mut().add_function(neighbour.id, []);
         Ok(Self {
             core: IrqCore::new(driver),
@@ -131,7 +130,6 @@ impl Rig {
             ntb,
             neighbour,
             topology,
-            ids,
             raised: Cell::new(0),
             commands_per_move: RefCell::default(),
         })
@@ -142,9 +140,9 @@ impl Rig {
         self.cpu.record(Source::Scenario, Kind::ScenarioStep(name.into()));
     }
 
-    /// The NTB's own ID, then its aliases, each once.
+    /// The IDs under which the NTB's messages arrive, its own first, each once.
     pub fn ids(&self) -> &[RequesterId] {
-        &self.ids
+        self.topology.ids()
     }
 
     /// Allocates MSI-X vectors of the NTB and requests them on CPU `on`. Their handler clears the doorbell.

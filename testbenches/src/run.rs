@@ -9,16 +9,15 @@ use host_model::iommu::Config;
 use host_model::iommu::spec::features::{Efr, Efr2, FeatureError, Features};
 use host_model::linux::{Ivhd, Ivrs, LinuxDriver, Options, Profile};
 use host_model::machine::{Machine, MachineConfig, MemoryError, RunError, Timing};
-use host_model::pci::TreeError;
 use host_model::trace::{Ending, Event, Kind};
 use ntb_rtl::device::Summary;
+use sim_bridge::SimTime;
 use sim_bridge::link::{Link, LinkError};
-use sim_bridge::{RequesterId, SimTime};
 
 use crate::device::{Device, DeviceOptions, DeviceRunError, LinkKind};
 use crate::rig::{CommandCounts, Finished, Rig, ScenarioError, count_commands};
 use crate::scenario::Scenario;
-use crate::topology::Topology;
+use crate::topology::{Topology, kernel_version};
 
 /// The format of remapping entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -180,9 +179,6 @@ pub enum SimulationError {
     /// The driver's tables.
     #[error(transparent)]
     Driver(#[from] DriverError),
-    /// The topology.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
     /// The IOMMU's features.
     #[error(transparent)]
     Features(#[from] FeatureError),
@@ -222,7 +218,7 @@ pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outco
     ) = host?;
     Ok(Outcome {
         verdict: Verdict::of(&findings),
-        expected: spec.scenario.expected(spec.profile, spec.topology),
+        expected: spec.scenario.expected(spec.profile, &spec.topology),
         interrupts: Interrupts::count(raised, &events),
         commands: count_commands(&events),
         commands_per_move,
@@ -234,7 +230,8 @@ pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outco
 }
 
 fn host(spec: &Spec, link: Box<dyn Link>) -> Result<(Finished, Hardware), SimulationError> {
-    let topology = spec.topology;
+    let topology = spec.topology.clone();
+    let kernel = kernel_version(&spec.profile);
     let iommu = Config {
         features: Features::new(spec.irte.efr(), Efr2::new())?,
         ..Config::default()
@@ -250,11 +247,11 @@ fn host(spec: &Spec, link: Box<dyn Link>) -> Result<(Finished, Hardware), Simula
         timing: config.timing.clone(),
     };
     let machine = Machine::new(config, link)?;
-    let tree = Rc::new(RefCell::new(topology.tree()?));
+    let tree = Rc::new(RefCell::new(topology.tree(kernel)));
     let ivrs = Ivrs {
         ivhd: spec.irte.ivhd(),
-        last_bdf: RequesterId::from_devfn(topology.neighbour().bus(), 0xff),
-        aliases: Default::default(),
+        last_bdf: topology.last_bdf(),
+        aliases: topology.ivrs().aliases.clone(),
     };
     let driver = Rc::new(LinuxDriver::new(
         spec.profile,
@@ -265,7 +262,7 @@ fn host(spec: &Spec, link: Box<dyn Link>) -> Result<(Finished, Hardware), Simula
     )?);
     let steps = spec.scenario.run;
     let finished = machine.run(|cpu| async move {
-        let rig = Rig::start(cpu, topology, driver, tree).await?;
+        let rig = Rig::start(cpu, topology, kernel, driver, tree).await?;
         steps(&rig).await?;
         Ok::<_, ScenarioError>(rig.finish().await)
     });

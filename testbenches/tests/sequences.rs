@@ -11,7 +11,7 @@ fn outcome(scenario: Scenario, profile: Profile, topology: Topology) -> Outcome 
     let spec = Spec {
         scenario,
         profile,
-        topology,
+        topology: topology.clone(),
         irte: IrteFormat::Bits128,
         seed: 0,
     };
@@ -23,17 +23,27 @@ fn outcome(scenario: Scenario, profile: Profile, topology: Topology) -> Outcome 
     run(&spec, &LinkKind::Thread, &device).expect("the simulation runs")
 }
 
+/// Each with another reason for its aliases, and few of them, but for one.
+const TOPOLOGIES: [&str; 6] = [
+    "none",
+    "func1",
+    "switchtec:4",
+    "plx",
+    "pci-bridge",
+    "ivrs-other-bus",
+];
+
 fn check_sequences(name: &str) {
     let scenario = Scenario::named(name).expect("a scenario");
     for profile in Profile::DEFAULT {
-        for topology in Topology::DEFAULT {
-            let outcome = outcome(scenario, profile, topology);
+        for topology in TOPOLOGIES {
+            let outcome = outcome(scenario, profile, topology.parse().expect("a topology"));
             assert!(
                 outcome.is_expected(),
                 "{name} {profile} {topology}: {}",
                 outcome.verdict
             );
-            let aliases = topology.to_string().replace(':', "-");
+            let aliases = topology.replace(':', "-");
             insta::with_settings!({ omit_expression => true, snapshot_suffix => format!("{profile}-{aliases}") }, {
                 insta::assert_snapshot!(name, view::sequence(&outcome.events));
             });
@@ -65,7 +75,7 @@ fn no_alias() {
 #[test]
 fn latencies() {
     let scenario = Scenario::named("affinity-move").expect("a scenario");
-    let outcome = outcome(scenario, Profile::LINUX_7_2, Topology::Func1);
+    let outcome = outcome(scenario, Profile::LINUX_7_2, "func1".parse().expect("a topology"));
     insta::with_settings!({ omit_expression => true }, {
         insta::assert_snapshot!("latencies", view::latencies(&outcome.events));
     });

@@ -1,10 +1,9 @@
-//! Finding a function over the link, as firmware and Linux do: IDs, BAR0, capabilities, and the aliases that quirks
-//! give it.
+//! Finding a function over the link, as firmware and Linux do: IDs, BAR0, capabilities, and what quirks make of it.
 
 use sim_bridge::RequesterId;
 
-use super::quirks::{DmaAliasQuirk, switchtec};
-use super::{Function, config};
+use super::quirks::{self, switchtec};
+use super::{Function, KernelVersion, config};
 use crate::irq::MsixDevice;
 use crate::machine::Cpu;
 
@@ -43,17 +42,27 @@ pub enum EnumerateError {
 /// More capabilities than fit into configuration space: the list has a loop.
 const MAX_CAPABILITIES: usize = 48;
 
-/// Finds the function `id`, puts its BAR0 at or above `window`, and applies the quirks for its DMA aliases.
+/// Finds the function `id`, puts its BAR0 at or above `window`, and runs `kernel`'s header fixups.
 ///
 /// # Errors
 /// See [`EnumerateError`].
-pub async fn enumerate(cpu: &Cpu, id: RequesterId, window: u64) -> Result<Found, EnumerateError> {
+pub async fn enumerate(
+    cpu: &Cpu,
+    id: RequesterId,
+    window: u64,
+    kernel: KernelVersion,
+) -> Result<Found, EnumerateError> {
     let ids = cpu.config_read(id, config::ID).await;
     if ids == u32::MAX {
         return Err(EnumerateError::Absent(id));
     }
     let class = cpu.config_read(id, config::CLASS).await >> 8;
-    let mut function = Function::endpoint(id, (ids as u16, (ids >> 16) as u16), class);
+    let subsystem = cpu.config_read(id, config::SUBSYSTEM).await;
+    let mut function = Function {
+        subsystem: halves(subsystem),
+        ..Function::endpoint(id, halves(ids), class)
+    };
+    quirks::header_fixups(&mut function, None, kernel);
     let (bar0, bar0_bytes) = assign_bar0(cpu, id, window).await?;
     let command = cpu.config_read(id, config::COMMAND).await;
     // The status half has bits that are cleared by writing 1.
@@ -64,18 +73,26 @@ pub async fn enumerate(cpu: &Cpu, id: RequesterId, window: u64) -> Result<Found,
     )
     .await;
     let msix = find_msix(cpu, id, bar0).await.ok_or(EnumerateError::NoMsix(id))?;
-    match DmaAliasQuirk::of(&function) {
-        Some(DmaAliasQuirk::Function1) => function.dma_aliases.insert(id.devfn() & !7 | 1),
-        Some(DmaAliasQuirk::PlxNtb) => (0..=u8::MAX).for_each(|devfn| function.dma_aliases.insert(devfn)),
-        Some(DmaAliasQuirk::SwitchtecNtb) => switchtec_aliases(cpu, &mut function, bar0).await,
-        None => {}
-    }
     Ok(Found {
         function,
         bar0,
         bar0_bytes,
         msix,
     })
+}
+
+impl Found {
+    /// Runs `kernel`'s final fixups, which read the function's registers.
+    pub async fn final_fixups(&mut self, cpu: &Cpu, kernel: KernelVersion) {
+        if quirks::reads_proxy_ids(&self.function, kernel) {
+            let proxies = switchtec::proxy_ids(cpu, self.function.id, self.bar0).await;
+            quirks::add_proxy_ids(&mut self.function, proxies.iter(), kernel);
+        }
+    }
+}
+
+fn halves(register: u32) -> (u16, u16) {
+    (register as u16, (register >> 16) as u16)
 }
 
 async fn assign_bar0(cpu: &Cpu, id: RequesterId, window: u64) -> Result<(u64, u64), EnumerateError> {
@@ -128,32 +145,6 @@ async fn find_msix(cpu: &Cpu, id: RequesterId, bar0: u64) -> Option<MsixDevice> 
     None
 }
 
-/// `quirk_switchtec_ntb_dma_alias`: every partition's table but the own one's; whether an entry is enabled is not asked.
-async fn switchtec_aliases(cpu: &Cpu, function: &mut Function, bar0: u64) {
-    let own = cpu.mmio_read(bar0 + switchtec::PARTITION_ID, 1).await;
-    let low = cpu.mmio_read(bar0 + switchtec::EP_MAP_LOW, 4).await;
-    let high = cpu
-        .mmio_read(bar0 + switchtec::EP_MAP_HIGH_AS_LINUX_READS_IT, 4)
-        .await;
-    let map = (high << 32 | low) & !1u64.checked_shl(own as u32).unwrap_or(0);
-    for partition in (0..64).filter(|partition| map >> partition & 1 != 0) {
-        let size = cpu.mmio_read(bar0 + switchtec::table_size(partition), 2).await;
-        if size == 0 || size > u64::from(switchtec::TABLE_MAX) {
-            cpu.log(format!(
-                "pci {}: Switchtec NTB partition {partition}: table of {size} entries",
-                function.id
-            ));
-            continue;
-        }
-        for index in 0..size {
-            let entry = cpu
-                .mmio_read(bar0 + switchtec::table_entry(partition, index), 4)
-                .await;
-            function.dma_aliases.insert((entry >> 1) as u8);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +164,7 @@ mod tests {
             .config(config::CLASS, 0x0680_0001, 0)
             .config(config::BAR0, 0xc, SIZE)
             .config(config::BAR0 + 4, 0, u32::MAX)
+            .config(config::SUBSYSTEM, 0x02bc_9005, 0)
             .config(config::CAPABILITIES, 0x40, 0)
             .config(0x40, 0x5005, 0)
             .config(0x50, 0x003f_0011, 0xc000_0000)
@@ -182,8 +174,17 @@ mod tests {
     fn find(device: ScriptedDevice) -> Result<Found, EnumerateError> {
         let machine = Machine::new(MachineConfig::new(ID), Box::new(device)).expect("memory");
         machine
-            .run(|cpu| async move { enumerate(&cpu, ID, WINDOW + 0x1000).await })
+            .run(|cpu| async move {
+                let mut found = enumerate(&cpu, ID, WINDOW + 0x1000, KernelVersion::NEWEST).await?;
+                found.final_fixups(&cpu, KernelVersion::NEWEST).await;
+                Ok(found)
+            })
             .expect("nothing stalls")
+    }
+
+    fn aliases(device: ScriptedDevice) -> Vec<u8> {
+        let found = find(device).expect("found");
+        found.function.dma_aliases.iter().collect()
     }
 
     #[test]
@@ -207,27 +208,73 @@ mod tests {
     }
 
     #[test]
-    fn function_1_quirk_adds_function_1() {
-        let found = find(ntb().config(config::ID, 0x9123_1b4b, 0)).expect("found");
-        assert_eq!(found.function.dma_aliases.iter().collect::<Vec<_>>(), [1]);
+    fn header_fixups_see_ids_and_subsystem() {
+        assert_eq!(aliases(ntb().config(config::ID, 0x9123_1b4b, 0)), [1]);
+        assert_eq!(aliases(ntb().config(config::ID, 0x0285_9005, 0)), [0x08]);
+    }
+
+    const BAR: u64 = WINDOW + 0x2_0000;
+
+    /// A Switchtec NTB with this own partition, map of partitions, and what Linux takes for the map's high half.
+    fn switchtec(own: u8, map: u32, high: u32) -> ScriptedDevice {
+        ntb()
+            .config(config::ID, 0x8536_11f8, 0)
+            .registers(BAR + 0x1_0000, &[0, own, 0, 0])
+            .registers(BAR + 0x1_0004, &map.to_le_bytes())
+            // The true high half.
+            .registers(BAR + 0x1_0008, &[0xff; 4])
+            .registers(BAR + 0x1_0024, &high.to_le_bytes())
+    }
+
+    /// With a partition's table: its size as it says, and the first of its entries.
+    fn with_table(device: ScriptedDevice, partition: u64, size: u16, entries: &[u32]) -> ScriptedDevice {
+        let [low, high] = size.to_le_bytes();
+        let entries: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        device
+            .registers(BAR + 0x1_401c + 0x2000 * partition, &[low, high, 0, 0])
+            .registers(BAR + 0x1_4400 + 0x2000 * partition, &entries)
     }
 
     #[test]
-    fn the_switchtec_table_is_read_where_linux_reads_it() {
-        let bar = WINDOW + 0x2_0000;
-        let device = ntb()
-            .config(config::ID, 0x8536_11f8, 0)
-            // Own partition 0, partitions 0 and 1 in the map; what Linux takes for the map's high half.
-            .registers(bar + 0x1_0000, &[0, 0, 0, 0, 3, 0, 0, 0])
-            .registers(bar + 0x1_0024, &[0; 4])
-            .registers(bar + 0x1_601c, &[3, 0, 0, 0]);
-        // Enabled, not enabled, and never written.
-        let device = device.registers(bar + 0x1_6400, &[0x81, 0, 0, 0, 0x82, 0, 0, 0, 0, 0, 0, 0]);
-        let found = find(device).expect("found");
+    fn the_switchtec_table_is_read_whether_or_not_entries_are_enabled() {
+        // Enabled, not enabled, never written, twice, and under a requester ID.
+        let entries = [0x81, 0x82, 0, 0x81, 0x1234_0085];
+        let device = with_table(switchtec(0, 3, 0), 1, 5, &entries);
+        assert_eq!(aliases(device), [0x00, 0x40, 0x41, 0x42]);
+    }
+
+    #[test]
+    fn every_partition_in_the_map_is_read_but_the_own_one() {
+        let tables = |device| {
+            [(0, 0x10), (1, 0x20), (2, 0x40), (33, 0x80)]
+                .iter()
+                .fold(device, |device, &(partition, entry)| {
+                    with_table(device, partition, 1, &[entry])
+                })
+        };
+        assert_eq!(aliases(tables(switchtec(1, 0b111, 0))), [0x08, 0x20]);
+        assert_eq!(aliases(tables(switchtec(0, 0b011, 0))), [0x10]);
         assert_eq!(
-            found.function.dma_aliases.iter().collect::<Vec<_>>(),
-            [0x00, 0x40, 0x41]
+            aliases(tables(switchtec(0, 0b001, 2))),
+            [0x40],
+            "the wrong high half"
         );
+        assert_eq!(
+            aliases(tables(switchtec(64, 0b011, 0))),
+            [0x10],
+            "64 shifts as 0 does"
+        );
+    }
+
+    #[test]
+    fn tables_of_no_size_or_a_wrong_one_are_passed_over() {
+        let whole: Vec<u32> = (0..512).map(|n| (n & 0xff) << 1).collect();
+        for (size, aliases) in [(0, 0), (1, 1), (256, 256), (512, 256), (513, 0), (0xffff, 0)] {
+            let device = with_table(switchtec(0, 2, 0), 1, size, &whole);
+            assert_eq!(self::aliases(device).len(), aliases, "{size}");
+        }
+        // Not answered: all ones.
+        assert_eq!(aliases(switchtec(0, u32::MAX, u32::MAX)), [0; 0]);
     }
 
     #[test]

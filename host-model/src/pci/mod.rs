@@ -2,12 +2,16 @@
 
 mod dma_alias;
 mod enumerate;
+mod function;
+mod kernel_version;
 pub mod quirks;
 mod tree;
 
 pub use dma_alias::DmaAliasMask;
 pub use enumerate::{EnumerateError, Found, enumerate};
-pub use tree::{Bridge, BridgeKind, Function, PciTree, TreeError};
+pub use function::{Bridge, BridgeFlags, BridgeKind, Function};
+pub use kernel_version::{KernelVersion, ParseKernelVersionError};
+pub use tree::{PciTree, TreeError};
 
 /// Offsets in configuration space (PCI Local Bus spec 3.0 6.1, PCIe Base spec 7.5.1).
 pub mod config {
@@ -21,6 +25,8 @@ pub mod config {
     pub const CLASS: u16 = 0x08;
     /// The first base address register.
     pub const BAR0: u16 = 0x10;
+    /// Subsystem vendor ID, subsystem ID.
+    pub const SUBSYSTEM: u16 = 0x2c;
     /// Offset of the first capability.
     pub const CAPABILITIES: u16 = 0x34;
     /// Capability ID of MSI-X.

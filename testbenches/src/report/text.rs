@@ -41,7 +41,7 @@ pub fn run(spec: &Spec, outcome: &Outcome, width: usize) -> String {
         seed => format!("seed {seed}, "),
     };
     let mut text = format!(
-        "{scenario:16} {:5} {topology:12} {style}{:9}{style:#} {expected}  {DIM}{seed}{}{DIM:#}\n",
+        "{scenario:16} {:5} {topology:14} {style}{:9}{style:#} {expected}  {DIM}{seed}{}{DIM:#}\n",
         spec.profile,
         outcome.verdict,
         counts(&outcome.interrupts)

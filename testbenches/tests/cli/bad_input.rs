@@ -79,6 +79,22 @@ fn an_impossible_switchtec_table_is_answered_with_the_possible_sizes() {
 }
 
 #[test]
+fn a_mistake_in_a_topology_file_is_told_with_file_line_and_key() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("mine.toml");
+    fs::write(&file, "[[function]]\nid = \"41:00.0\"\nrol = \"ntb\"\n").expect("written");
+    let path = file.to_str().expect("UTF-8");
+    let mistake = format!("{path}:3: `function[0].rol`: unknown field `rol`");
+    for command in [&["run"][..], &["device", "--link", "/x"]] {
+        assert_refused(&[command, &["--aliases", path]].concat(), &[&mistake]);
+    }
+    assert_refused(
+        &["run", "--aliases", "missing.toml"],
+        &["can't read missing.toml: No such file or directory"],
+    );
+}
+
+#[test]
 fn impossible_numbers_are_answered_with_the_possible_ones() {
     assert_refused(&["run", "--irte", "64"], &["64", "32, 128"]);
     for seed in ["x", "-1", "18446744073709551616", ""] {

@@ -97,15 +97,16 @@ fn a_host_killed_before_the_handshake_leaves_no_device() {
 
 /// Through the library, with another program in the place of the device.
 fn complaint_with(program: &str) -> String {
+    let topology: Topology = "none".parse().expect("a topology");
     let spec = Spec {
         scenario: Scenario::named("no-alias").expect("a scenario"),
         profile: Profile::LINUX_7_2,
-        topology: Topology::None,
+        topology: topology.clone(),
         irte: IrteFormat::Bits128,
         seed: 0,
     };
     let options = DeviceOptions {
-        topology: Topology::None,
+        topology,
         every_cycle: false,
         waves: None,
     };
