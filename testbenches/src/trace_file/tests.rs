@@ -53,7 +53,7 @@ fn spec() -> Spec {
     Spec {
         scenario: Scenario::named("affinity-move").expect("a scenario"),
         profile: Profile::LINUX_7_2,
-        topology: Topology::Func1,
+        topology: "func1".parse().expect("built in"),
         irte: Bits::Bits128,
         seed: 3,
     }
