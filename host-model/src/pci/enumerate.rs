@@ -149,6 +149,7 @@ async fn find_msix(cpu: &Cpu, id: RequesterId, bar0: u64) -> Option<MsixDevice> 
 mod tests {
     use super::*;
     use crate::machine::{Machine, MachineConfig};
+    use crate::pci::PciTree;
     use crate::scripted::ScriptedDevice;
 
     const ID: RequesterId = RequesterId::new(0x41, 0, 0);
@@ -180,6 +181,16 @@ mod tests {
                 Ok(found)
             })
             .expect("nothing stalls")
+    }
+
+    #[test]
+    fn the_table_of_a_hot_added_function_is_not_known_before_the_final_fixups() {
+        let device = with_table(switchtec(0, 2, 0), 1, 1, &[0x81]);
+        let machine = Machine::new(MachineConfig::new(ID), Box::new(device)).expect("memory");
+        let found =
+            machine.run(|cpu| async move { enumerate(&cpu, ID, WINDOW, KernelVersion::NEWEST).await });
+        let found = found.expect("nothing stalls").expect("found");
+        assert_eq!(found.function.dma_aliases, Default::default());
     }
 
     fn aliases(device: ScriptedDevice) -> Vec<u8> {
@@ -240,7 +251,11 @@ mod tests {
         // Enabled, not enabled, never written, twice, and under a requester ID.
         let entries = [0x81, 0x82, 0, 0x81, 0x1234_0085];
         let device = with_table(switchtec(0, 3, 0), 1, 5, &entries);
-        assert_eq!(aliases(device), [0x00, 0x40, 0x41, 0x42]);
+        let found = find(device).expect("found");
+        let walk = PciTree::default().dma_aliases(&found.function);
+        // An entry of 0 stands for the own ID here, which is then there twice.
+        let devfns = walk.iter().map(|id| id.devfn());
+        assert_eq!(devfns.collect::<Vec<_>>(), [0x00, 0x00, 0x40, 0x41, 0x42]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use host_model::checker::{FindingKind, Verdict};
-use host_model::linux::{Profile, TableIds};
+use host_model::linux::{IrtCacheDisable, Profile, TableIds};
 
 use crate::rig::{Rig, ScenarioError};
 use crate::topology::{Topology, kernel_version};
@@ -50,18 +50,29 @@ impl Scenario {
     }
 }
 
-/// A kernel that invalidates one ID leaves the entries of all others stale, one that invalidates the DMA aliases that of
-/// an alias on another bus. Under an ID without a table nothing is remapped, so nothing is cached.
+/// What shares the NTB's table and is not invalidated goes stale: all aliases where a kernel invalidates one ID, and an
+/// IVRS alias on another bus where it invalidates the DMA aliases. Under an ID without a table nothing is remapped, so
+/// nothing is cached.
 fn stale_without_alias_flush(profile: Profile, topology: &Topology) -> Verdict {
     let kernel = kernel_version(&profile);
-    let left_out = match (profile.flushes_aliases(), profile.table_ids) {
-        (true, _) => topology.ids_beside_the_walk(kernel).len(),
-        (false, TableIds::AllAliases) => topology.ids().len() - 1,
-        (false, TableIds::OwnAndIvrs) => topology.ivrs().aliases.contains_key(&topology.ntb()).into(),
+    let own = topology.ntb();
+    let flush = profile.irt_flush;
+    let flushed = match profile.flushes_aliases() {
+        true => topology.walk(kernel),
+        false => vec![own],
     };
-    match left_out {
-        0 => Verdict::Coherent,
-        _ => Verdict::Bad(FindingKind::Stale),
+    let with_table = match profile.table_ids {
+        TableIds::AllAliases => topology.ids_with_table(kernel),
+        TableIds::OwnAndIvrs => [own].into_iter().chain(topology.ivrs_alias()).collect(),
+    };
+    let nothing_is_cached = flush.irtcachedis == IrtCacheDisable::Always;
+    let flushes_all = flush
+        .all_above
+        .is_some_and(|most| flushed.len() > usize::from(most));
+    if nothing_is_cached || flushes_all || with_table.iter().all(|id| flushed.contains(id)) {
+        Verdict::Coherent
+    } else {
+        Verdict::Bad(FindingKind::Stale)
     }
 }
 

@@ -191,16 +191,32 @@ impl Topology {
         tree
     }
 
-    /// The NTB's IDs that Linux gives its interrupt remapping table to and leaves out where it walks over
-    /// `pci_for_each_dma_alias`: the alias of the IVRS table, on another bus.
-    pub fn ids_beside_the_walk(&self, kernel: KernelVersion) -> Vec<RequesterId> {
-        let walk = self.tree(kernel).dma_aliases(&self.expected_ntb(kernel));
+    /// `pci_for_each_dma_alias` of the NTB once `kernel`'s IOMMU driver has probed it: an IVRS alias on the same bus is in
+    /// its mask.
+    pub fn walk(&self, kernel: KernelVersion) -> Vec<RequesterId> {
+        let mut ntb = self.expected_ntb(kernel);
+        let alias = self.ivrs_alias().filter(|alias| alias.bus() == ntb.id.bus());
+        ntb.dma_aliases.extend(alias.map(RequesterId::devfn));
+        self.tree(kernel).dma_aliases(&ntb)
+    }
+
+    /// Those of [`ids`](Self::ids) that `kernel` lets share the NTB's interrupt remapping table: of the walk, and the
+    /// IVRS alias. Messages under others are blocked.
+    pub fn ids_with_table(&self, kernel: KernelVersion) -> Vec<RequesterId> {
+        let walk = self.walk(kernel);
+        let known = |id: &&RequesterId| walk.contains(id) || self.ivrs_alias() == Some(**id);
+        self.ids().iter().filter(known).copied().collect()
+    }
+
+    /// Another ID that firmware says the NTB sends under.
+    pub fn ivrs_alias(&self) -> Option<RequesterId> {
         let own = self.ntb();
-        let alias = self.0.ivrs.aliases.get(&own).copied();
-        alias
-            .filter(|alias| alias.bus() != own.bus() && !walk.contains(alias))
-            .into_iter()
-            .collect()
+        self.0
+            .ivrs
+            .aliases
+            .get(&own)
+            .copied()
+            .filter(|alias| *alias != own)
     }
 }
 

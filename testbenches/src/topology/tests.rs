@@ -114,18 +114,38 @@ fn the_rtl_is_told_to_send_under_an_id_in_the_way_that_the_device_has() {
     }
 }
 
-/// Only an alias on another bus is what Linux's walk does not come to.
+/// The rows of Linux 6.12 and 7.2 for an NTB behind a PCIe-to-PCI bridge, with no IVRS alias, one on the same bus, one on
+/// another: what the walk comes to, own ID first.
 #[test]
-fn the_walk_leaves_out_the_ivrs_alias_on_another_bus() {
-    for topology in Topology::built_in() {
-        let expected = match topology.to_string().as_str() {
-            "ivrs-other-bus" => ids("02:01.0"),
-            _ => Vec::new(),
-        };
+fn the_walk_comes_to_an_ivrs_alias_on_the_same_bus_only() {
+    let kernel = KernelVersion::new(6, 12, 117);
+    let file = include_str!("../../topologies/ivrs-other-bus.toml");
+    let bridge = |to: &str| file.replace("to = \"02:01.0\"", &format!("to = \"{to}\""));
+    let cases = [
+        ("03:04.0", "03:04.0 03:00.0", "03:04.0 03:00.0"),
+        ("03:00.0", "03:04.0 03:00.0 03:00.0", "03:04.0 03:00.0"),
+        ("02:01.0", "03:04.0 03:00.0", "03:04.0 03:00.0 02:01.0"),
+    ];
+    for (alias, walk, with_table) in cases {
+        let topology = Topology::parse(alias, &bridge(alias)).expect("a topology");
+        assert_eq!(topology.walk(kernel), ids(walk), "{alias}");
+        assert_eq!(topology.ids_with_table(kernel), ids(with_table), "{alias}");
+    }
+    assert_eq!(topology("ivrs-same-bus").walk(kernel), ids("41:00.0 41:00.2"));
+}
+
+#[test]
+fn the_walk_of_a_kind_that_has_its_own_id_among_its_aliases_repeats_it() {
+    for (name, callbacks) in [
+        ("plx", 257),
+        ("vca", 161),
+        ("switchtec:256", 257),
+        ("mic-x200", 4),
+    ] {
         assert_eq!(
-            topology.ids_beside_the_walk(KernelVersion::NEWEST),
-            expected,
-            "{topology}"
+            topology(name).walk(KernelVersion::NEWEST).len(),
+            callbacks,
+            "{name}"
         );
     }
 }
@@ -135,6 +155,17 @@ fn every_profiles_release_is_known() {
     for profile in Profile::ALL {
         assert_eq!(profile.release.parse(), Ok(kernel_version(&profile)), "{profile}");
     }
+}
+
+#[test]
+fn the_readmes_file_is_a_topology() {
+    let readme = include_str!("../../../README.md");
+    let file = readme
+        .split_once("```toml\n")
+        .and_then(|(_, rest)| rest.split_once("```"));
+    let (file, _) = file.expect("a file in the README");
+    let topology = Topology::parse("README.md", file).expect("a topology");
+    assert_eq!(topology.ids().len(), 256);
 }
 
 const EXAMPLE: &str = include_str!("../../topologies/example.toml");

@@ -24,7 +24,6 @@ use sim_bridge::tlp::{Body, CompletionStatus, ConfigRead, ConfigType, ConfigWrit
 use super::*;
 use crate::run::{Hardware, Interrupts, IrteFormat as Bits};
 use crate::scenario::Scenario;
-use crate::topology::Topology;
 
 const NTB: RequesterId = RequesterId::new(0x41, 0, 0);
 const ALIAS: RequesterId = RequesterId::new(0x41, 0, 1);
