@@ -43,7 +43,8 @@ pub enum Source {
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// The device sent an interrupt message (source `rtl`, at the time of sending).
+    /// The device sent an interrupt message (source `rtl`, at the time of sending), or an I/O APIC or HPET did, which only
+    /// a scenario drives.
     InterruptSent(InterruptRequest),
     /// A TLP reached the host (source `link`).
     ToHost(Tlp),
@@ -172,6 +173,8 @@ pub enum Lock {
     Dte(RequesterId),
     /// `domain->lock`, by the domain's ID.
     Domain(u16),
+    /// `ioapic_lock`: all I/O APICs' registers.
+    IoApic,
 }
 
 /// What a CPU does with a spinlock.
@@ -197,6 +200,7 @@ impl fmt::Display for Lock {
             Self::Table(id) => write!(f, "table->lock {id}"),
             Self::Dte(id) => write!(f, "dte_lock {id}"),
             Self::Domain(id) => write!(f, "domain->lock {id}"),
+            Self::IoApic => f.write_str("ioapic_lock"),
         }
     }
 }
@@ -221,6 +225,8 @@ pub enum Dropped {
 pub enum Loss {
     /// No local APIC has this physical or logical ID.
     NoApic(u32),
+    /// The local APIC with this ID is disabled: its CPU is offline.
+    ApicDisabled(u32),
     /// Local APICs take no vectors below 16.
     IllegalVector(u8),
     /// 3 or 6.
@@ -235,6 +241,7 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoApic(destination) => write!(f, "no local APIC {destination:#x}"),
+            Self::ApicDisabled(id) => write!(f, "the local APIC {id:#x} is disabled"),
             Self::IllegalVector(vector) => write!(f, "vector {vector:#04x} is illegal"),
             Self::ReservedDeliveryMode(mode) => write!(f, "delivery mode {mode} is reserved"),
             Self::NoInterruptMessage(address) => write!(f, "{address:#x} is no interrupt message's"),
@@ -378,6 +385,7 @@ mod tests {
             (Lock::Table(id), "table->lock 41:00.0"),
             (Lock::Dte(id), "dte_lock 41:00.0"),
             (Lock::Domain(1), "domain->lock 1"),
+            (Lock::IoApic, "ioapic_lock"),
         ];
         for (lock, text) in shown {
             assert_eq!(lock.to_string(), text);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use host_model::checker::Finding;
 use host_model::driver::{DriverError, IommuDriver, MsiMessage};
-use host_model::irq::{Handler, Irq, IrqCore, IrqError, MsixDevice};
+use host_model::irq::{Handler, Irq, IrqCore, IrqError, IrqReturn, MsixDevice};
 use host_model::linux::LinuxDriver;
 use host_model::machine::Cpu;
 use host_model::pci::{EnumerateError, Found, KernelVersion, PciTree, TreeError, enumerate};
@@ -156,11 +156,13 @@ impl Rig {
             .await?;
         for (vector, &irq) in irqs.iter().enumerate() {
             let status = self.ntb.bar0 + registers::DOORBELL_STATUS;
-            let handler: Handler =
-                Rc::new(move |cpu| Box::pin(async move { cpu.mmio_write(status, 8, 1 << vector).await }));
-            self.core
-                .request(&self.cpu, &self.ntb.msix, irq, on, handler)
-                .await?;
+            let handler: Handler = Rc::new(move |cpu| {
+                Box::pin(async move {
+                    cpu.mmio_write(status, 8, 1 << vector).await;
+                    IrqReturn::Handled
+                })
+            });
+            self.core.request(&self.cpu, irq, on, handler).await?;
         }
         Ok(irqs)
     }
@@ -171,10 +173,9 @@ impl Rig {
     /// See [`IrqError`].
     pub async fn request_neighbour_irq(&self, on: u32) -> Result<Irq, ScenarioError> {
         let irqs = self.core.allocate_vectors(&self.cpu, &self.neighbour, 1).await?;
-        let handler: Handler = Rc::new(|_| Box::pin(async {}));
-        self.core
-            .request(&self.cpu, &self.neighbour, irqs[0], on, handler)
-            .await?;
+        // It never sends: an interrupt that comes is not its own.
+        let handler: Handler = Rc::new(|_| Box::pin(async { IrqReturn::None }));
+        self.core.request(&self.cpu, irqs[0], on, handler).await?;
         Ok(irqs[0])
     }
 

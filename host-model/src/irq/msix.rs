@@ -41,8 +41,12 @@ impl MsixDevice {
         cpu.readl(self.field(index, Self::VECTOR_CONTROL)).await & Self::MASKED != 0
     }
 
-    /// `pci_write_msg_msix` of a masked vector.
-    pub(super) async fn write_message(&self, cpu: &Cpu, index: u16, message: MsiMessage) {
+    /// `pci_write_msg_msix`. A vector that is not masked is while its message changes.
+    pub(super) async fn write_message(&self, cpu: &Cpu, index: u16, message: MsiMessage, masked: bool) {
+        let control = self.field(index, Self::VECTOR_CONTROL);
+        if !masked {
+            cpu.writel(control, Self::MASKED).await;
+        }
         cpu.writel(self.field(index, Self::ADDRESS), message.address as u32)
             .await;
         cpu.writel(
@@ -52,6 +56,9 @@ impl MsixDevice {
         .await;
         cpu.writel(self.field(index, Self::DATA), message.data).await;
         cpu.readl(self.field(index, Self::DATA)).await;
+        if !masked {
+            cpu.writel(control, 0).await;
+        }
     }
 
     pub(super) async fn set_control(&self, cpu: &Cpu, set: u32, clear: u32) {

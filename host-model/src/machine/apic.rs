@@ -11,6 +11,8 @@ pub struct LocalApic {
     disabled: Cell<u32>,
     /// A handler runs.
     in_service: Cell<bool>,
+    /// Disabled by software (SVR.ASE), as that of a CPU that is offline.
+    off: Cell<bool>,
     deliveries: RefCell<Vec<Delivery>>,
 }
 
@@ -37,6 +39,22 @@ impl LocalApic {
         self.requested.get()[usize::from(vector >> 7)] >> (vector & 0x7f) & 1 != 0
     }
 
+    /// Linux `apic_soft_disable`: it accepts no vectors from now on, and its CPU takes none. What waits goes on waiting.
+    pub fn disable(&self) {
+        self.off.set(true);
+    }
+
+    /// After INIT: enabled, and nothing waits.
+    pub fn reset(&self) {
+        self.off.set(false);
+        self.requested.set([0; 2]);
+    }
+
+    /// Whether it accepts vectors.
+    pub fn is_enabled(&self) -> bool {
+        !self.off.get()
+    }
+
     /// All that it has accepted.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.deliveries.borrow().clone()
@@ -61,9 +79,9 @@ impl LocalApic {
         self.in_service.set(false);
     }
 
-    /// Whether the CPU takes no interrupts: it has disabled them, or a handler runs.
+    /// Whether the CPU takes no interrupts: it has disabled them, a handler runs, or it is offline.
     pub fn has_interrupts_off(&self) -> bool {
-        self.disabled.get() != 0 || self.in_service.get()
+        self.disabled.get() != 0 || self.in_service.get() || self.off.get()
     }
 
     /// Nests.

@@ -1,6 +1,6 @@
 use std::future::Future;
 
-use sim_bridge::tlp::{Body, CompletionStatus, ConfigRead, ConfigType, ConfigWrite, Tlp};
+use sim_bridge::tlp::{Body, Completion, CompletionStatus, ConfigRead, ConfigType, ConfigWrite, Tlp};
 use sim_bridge::{RequesterId, SimTime};
 
 use super::{IOMMU_MMIO, IOMMU_MMIO_SIZE, LocalApic, Machine, ROOT_COMPLEX};
@@ -13,6 +13,8 @@ pub struct Cpu {
     machine: Machine,
     id: u32,
     call: Option<CallId>,
+    /// It runs while all else on CPUs has stopped.
+    stopper: bool,
 }
 
 impl Cpu {
@@ -21,6 +23,21 @@ impl Cpu {
             machine,
             id,
             call: None,
+            stopper: false,
+        }
+    }
+
+    pub(super) fn into_stopper(self) -> Self {
+        Self {
+            stopper: true,
+            ..self
+        }
+    }
+
+    /// Completes when no other code has stopped the machine.
+    pub(crate) async fn until_resumed(&self) {
+        if !self.stopper {
+            self.machine.until_resumed().await;
         }
     }
 
@@ -37,6 +54,7 @@ impl Cpu {
     /// Lets time pass.
     pub async fn delay(&self, span: SimTime) {
         self.machine.executor().sleep(span).await;
+        self.until_resumed().await;
     }
 
     /// Linux's `udelay`.
@@ -96,7 +114,10 @@ impl Cpu {
             return self.machine.iommu().read(offset, size);
         }
         let all_ones = u64::MAX >> (64 - 8 * size as u32);
-        let quiet = self.machine.quiet_register(address);
+        let quiet = self
+            .machine
+            .quiet_register(address)
+            .or_else(|| self.machine.platform_register(address));
         if let Some(value) = quiet {
             self.delay(self.machine.timing().mmio_read).await;
             return u64::from(value) & all_ones;
@@ -106,7 +127,7 @@ impl Cpu {
             return all_ones;
         };
         let skip = (address & 3) as usize;
-        match self.machine.non_posted(tag, &read).await {
+        match self.non_posted(tag, &read).await {
             Some(completion) if completion.status == CompletionStatus::Successful => {
                 let mut bytes = [0; 8];
                 let data = completion.data.get(skip..).unwrap_or_default();
@@ -128,6 +149,7 @@ impl Cpu {
             );
             self.machine.write_iommu(offset, size, value);
         } else if !self.machine.set_quiet_register(address, value as u32)
+            && !self.machine.write_platform_register(address, value as u32)
             && let Ok(write) = Tlp::mem_write(ROOT_COMPLEX, address, &value.to_le_bytes()[..size])
         {
             self.machine.send(&write);
@@ -158,7 +180,7 @@ impl Cpu {
             register,
             first_be: 0xf,
         }));
-        match self.machine.non_posted(tag, &read).await {
+        match self.non_posted(tag, &read).await {
             Some(completion) if completion.status == CompletionStatus::Successful => completion
                 .data
                 .first_chunk()
@@ -182,7 +204,13 @@ impl Cpu {
             first_be: 0xf,
             data: value.to_le_bytes(),
         }));
-        self.machine.non_posted(tag, &write).await;
+        self.non_posted(tag, &write).await;
+    }
+
+    async fn non_posted(&self, tag: u16, tlp: &Tlp) -> Option<Completion> {
+        let completion = self.machine.non_posted(tag, tlp).await;
+        self.until_resumed().await;
+        completion
     }
 
     /// Whether this CPU has interrupts disabled.
@@ -216,6 +244,7 @@ impl Drop for InterruptsOff {
             apic.enable_interrupts();
         }
         self.machine.take_interrupt(self.cpu);
+        self.machine.0.stop.interrupts_on();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Interrupt messages, from the device or the IOMMU itself to where they end.
 
-use super::Machine;
 use super::apic_message::{ApicMessage, AsksFor};
+use super::{LocalApic, Machine};
 use crate::checker::Freshness;
 use crate::driver::MsiMessage;
 use crate::iommu::spec::msi::is_message_address;
@@ -90,7 +90,7 @@ impl Machine {
                 Ending::Misrouted { .. } => 2,
                 _ => 1,
             });
-        worst.unwrap_or(Ending::Lost(Loss::NoApic(message.destination.id)))
+        worst.unwrap_or(Ending::Lost(self.why_nobody(&message)))
     }
 
     /// Sends an interrupt of the IOMMU's own. It is not remapped.
@@ -103,7 +103,7 @@ impl Machine {
                 InterruptForm::Xt(interrupt) => ApicMessage::of_xt(&interrupt),
             };
             let reached = message.and_then(|message| match machine.deliver(&message) {
-                cpus if cpus.is_empty() => Err(Loss::NoApic(message.destination.id)),
+                cpus if cpus.is_empty() => Err(machine.why_nobody(&message)),
                 cpus => Ok(cpus),
             });
             machine.record(Source::Iommu, Kind::OwnInterrupt { about, reached });
@@ -122,12 +122,25 @@ impl Machine {
         Err(Loss::NoInterruptMessage(address))
     }
 
+    /// A local APIC that is disabled takes only what has no vector (AMD APM volume 2, 16.4.5).
+    fn accepts(&self, cpu: u32, message: &ApicMessage) -> bool {
+        let enabled = self.apic(cpu).is_some_and(LocalApic::is_enabled);
+        enabled || matches!(message.asks_for, AsksFor::Special(_))
+    }
+
+    fn why_nobody(&self, message: &ApicMessage) -> Loss {
+        match (0..self.cpus()).find(|cpu| message.destination.is(*cpu)) {
+            Some(cpu) => Loss::ApicDisabled(cpu),
+            None => Loss::NoApic(message.destination.id),
+        }
+    }
+
     /// Takes a message to the local APICs that it is for: whose they are.
     pub(super) fn deliver(&self, message: &ApicMessage) -> Vec<u32> {
         // All CPUs have the same priority: of several, the first is the one.
         let at_most = if message.lowest_priority { 1 } else { usize::MAX };
         let cpus: Vec<u32> = (0..self.cpus())
-            .filter(|cpu| message.destination.is(*cpu))
+            .filter(|cpu| message.destination.is(*cpu) && self.accepts(*cpu, message))
             .take(at_most)
             .collect();
         if let AsksFor::Vector(vector) = message.asks_for {

@@ -5,16 +5,21 @@ mod apic;
 mod apic_message;
 mod cpu;
 mod dma;
+pub(crate) mod hpet;
 mod interrupts;
+pub(crate) mod io_apic;
 mod iommu;
 mod memory;
+mod platform;
 mod root_complex;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod timing;
 
 pub use apic::{Delivery, LocalApic};
 pub use cpu::{Cpu, InterruptsOff};
+pub use io_apic::RedirectionEntry;
 pub use memory::{Memory, MemoryError};
 pub use timing::Timing;
 
@@ -31,9 +36,11 @@ use sim_bridge::{RequesterId, SimTime};
 use crate::checker::Checker;
 use crate::exec::{Executor, Signal};
 use crate::iommu::{Config, Iommu};
-use crate::irq::IrqState;
+use crate::irq::{IrqState, common_interrupt};
 use crate::trace::{Kind, Source, Trace};
+use platform::PlatformDevice;
 use root_complex::Inbound;
+use stop::Stop;
 
 /// Physical address of the IOMMU's registers.
 pub const IOMMU_MMIO: u64 = 0xfeb8_0000;
@@ -111,6 +118,7 @@ struct Inner {
     on_link: RequesterId,
     apics: Vec<LocalApic>,
     irqs: RefCell<IrqState>,
+    stop: Stop,
     trace: Trace,
     checker: Option<RefCell<Checker>>,
     timing: Timing,
@@ -120,6 +128,7 @@ struct Inner {
     next_tag: Cell<u16>,
     /// Registers of functions that are not on the link and never send.
     quiet: RefCell<BTreeMap<u64, u32>>,
+    platform: RefCell<Vec<PlatformDevice>>,
     failure: RefCell<Option<LinkError>>,
     ended: Cell<u64>,
     ending: Signal,
@@ -144,6 +153,7 @@ impl Machine {
             on_link: config.on_link,
             apics: (0..config.cpus).map(|_| LocalApic::default()).collect(),
             irqs: RefCell::new(IrqState::new(config.cpus)),
+            stop: Stop::default(),
             trace: if config.trace {
                 Trace::default()
             } else {
@@ -155,6 +165,7 @@ impl Machine {
             inbound: RefCell::default(),
             next_tag: Cell::new(0),
             quiet: RefCell::default(),
+            platform: RefCell::default(),
             failure: RefCell::default(),
             ended: Cell::new(0),
             ending: Signal::default(),
@@ -336,6 +347,14 @@ impl Machine {
             .is_some()
     }
 
+    /// Raises a vector on a CPU, from another CPU.
+    pub(crate) fn interrupt_cpu(&self, cpu: u32, vector: u8) {
+        if let Some(apic) = self.apic(cpu).filter(|apic| apic.is_enabled()) {
+            apic.accept(self.now(), vector);
+        }
+        self.take_interrupt(cpu);
+    }
+
     /// Runs the handler of the highest requested vector if the CPU takes interrupts now.
     fn take_interrupt(&self, cpu: u32) {
         let Some(vector) = self.apic(cpu).and_then(LocalApic::acknowledge) else {
@@ -345,25 +364,13 @@ impl Machine {
         self.executor()
             .spawn(format!("interrupt handler on CPU {cpu}"), async move {
                 machine.executor().sleep(machine.timing().interrupt_entry).await;
-                let handler = machine.irqs().handler(cpu, vector);
-                machine.record(
-                    Source::Cpu(cpu),
-                    Kind::Taken {
-                        vector,
-                        handled: handler.is_some(),
-                    },
-                );
-                match handler {
-                    Some((handler, running)) => running.run(handler, machine.cpu(cpu)).await,
-                    None => machine
-                        .cpu(cpu)
-                        .log(format!("{cpu}.{vector} No irq handler for vector")),
-                }
+                common_interrupt(&machine.cpu(cpu), vector).await;
                 machine.record(Source::Cpu(cpu), Kind::EndOfInterrupt { vector });
                 if let Some(apic) = machine.apic(cpu) {
                     apic.end_of_interrupt();
                 }
                 machine.take_interrupt(cpu);
+                machine.0.stop.interrupts_on();
             });
     }
 }

@@ -88,7 +88,7 @@ impl Machine {
     /// Takes a request or completion in its turn. Those of one requester ID stay in order, as posted requests do, reads and
     /// completions pass no posted request, and posted requests pass reads (PCIe Base spec 2.4.1). Those of different IDs may
     /// pass each other, as with ID-based ordering.
-    fn in_turn(&self, id: RequesterId, what: Inbound) {
+    pub(super) fn in_turn(&self, id: RequesterId, what: Inbound) {
         let mut waiting = self.0.inbound.borrow_mut();
         if let Some(queue) = waiting.get_mut(&id) {
             return queue.push_back(what);

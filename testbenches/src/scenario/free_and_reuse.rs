@@ -23,8 +23,8 @@ async fn run(rig: &Rig) -> Result<(), ScenarioError> {
     rig.step("interrupt under every ID");
     rig.ring_under_every_id(0).await;
     rig.step("free the interrupt");
-    rig.core.free_irq(&rig.cpu, &rig.ntb.msix, irqs[0]).await?;
-    rig.core.free_vectors(&rig.cpu, &rig.ntb.msix, &irqs).await?;
+    rig.core.free_irq(&rig.cpu, irqs[0]).await?;
+    rig.core.free_vectors(&rig.cpu, &irqs).await?;
     rig.step("another device gets the CPU and vector");
     let other = rig.request_neighbour_irq(1).await?;
     let taken = rig.cpu.machine().irqs().slot(other);

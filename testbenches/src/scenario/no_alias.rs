@@ -20,8 +20,8 @@ async fn run(rig: &Rig) -> Result<(), ScenarioError> {
     rig.wait_jiffies(2).await;
     rig.ring_under(0, own).await;
     rig.step("free the interrupt");
-    rig.core.free_irq(&rig.cpu, &rig.ntb.msix, irqs[0]).await?;
-    rig.core.free_vectors(&rig.cpu, &rig.ntb.msix, &irqs).await?;
+    rig.core.free_irq(&rig.cpu, irqs[0]).await?;
+    rig.core.free_vectors(&rig.cpu, &irqs).await?;
     rig.step("another device gets an interrupt");
     rig.request_neighbour_irq(2).await?;
     rig.step("the peer's device goes on sending the old message");

@@ -1,30 +1,6 @@
-use sim_bridge::tlp::{Body, Tlp};
+use sim_bridge::tlp::Body;
 
 use super::*;
-
-/// What reached the device: writes with their values, and where it was read.
-fn accesses(device: &ScriptedDevice) -> Vec<String> {
-    let access = |tlp: &Tlp| match &tlp.body {
-        Body::ConfigWrite(write) => {
-            let control = u32::from_le_bytes(write.data) >> 30;
-            format!("MSI-X enable {} mask all {}", control >> 1, control & 1)
-        }
-        Body::ConfigRead(_) => "read MSI-X control".to_owned(),
-        Body::MemWrite(write) => {
-            let value = u32::from_le_bytes(*write.data.first_chunk().expect("one DW"));
-            format!("{} = {value:x}", field(write.address))
-        }
-        Body::MemRead(read) => format!("read {}", field(read.address)),
-        other => panic!("{other:?}"),
-    };
-    device.sent().iter().map(access).collect()
-}
-
-fn field(address: u64) -> String {
-    let offset = address - TABLE;
-    let name = ["address", "high", "data", "control"][(offset % 16 / 4) as usize];
-    format!("{name}{}", offset / 16)
-}
 
 #[test]
 fn an_entry_is_flushed_five_times_until_its_vector_is_unmasked() {
@@ -75,15 +51,12 @@ fn the_device_is_accessed_in_linuxs_order_over_a_vectors_life() {
     let accesses = setup(Profile::LINUX_7_2, &[]).run(|cpu, driver, device| async move {
         let (rig, irqs) = Rig::bound(cpu, driver, device, 1).await;
         rig.core.set_affinity(&rig.cpu, irqs[0], 2).await.expect("move");
+        rig.core.free_irq(&rig.cpu, irqs[0]).await.expect("free_irq");
         rig.core
-            .free_irq(&rig.cpu, &MSIX, irqs[0])
-            .await
-            .expect("free_irq");
-        rig.core
-            .free_vectors(&rig.cpu, &MSIX, &irqs)
+            .free_vectors(&rig.cpu, &irqs)
             .await
             .expect("free_vectors");
-        accesses(&rig.device)
+        accesses(&rig.device, 0)
     });
     let expected = [
         "read MSI-X control",
@@ -128,7 +101,7 @@ fn a_vector_that_is_unmasked_at_reset_is_masked_around_its_message() {
     let accesses = setup.run(|cpu, driver, device| async move {
         let rig = Rig::probed(cpu, driver, device).await;
         rig.core.allocate_vectors(&rig.cpu, &MSIX, 1).await.expect("room");
-        accesses(&rig.device)
+        accesses(&rig.device, 0)
     });
     let message = ["address0 = fee00000", "high0 = 0", "data0 = 0", "read data0"];
     let around = [&["control0 = 1"], &message[..], &["control0 = 0"]].concat();
@@ -141,13 +114,10 @@ fn freeing_makes_the_entry_invalid_then_clears_it() {
         let (rig, irqs) = Rig::bound(cpu, driver, device, 1).await;
         let slot = rig.slot(irqs[0]);
         rig.events();
-        rig.core
-            .free_irq(&rig.cpu, &MSIX, irqs[0])
-            .await
-            .expect("free_irq");
+        rig.core.free_irq(&rig.cpu, irqs[0]).await.expect("free_irq");
         let freed = (entry_writes(&rig.events()), rig.is_used(slot));
         rig.core
-            .free_vectors(&rig.cpu, &MSIX, &irqs)
+            .free_vectors(&rig.cpu, &irqs)
             .await
             .expect("free_vectors");
         (freed, entry_writes(&rig.events()))
@@ -162,10 +132,7 @@ fn a_second_request_after_free_irq_revives_the_previous_target_first() {
     let writes = setup(Profile::LINUX_6_12, &[]).run(|cpu, driver, device| async move {
         let (rig, irqs) = Rig::bound(cpu, driver, device, 1).await;
         rig.core.set_affinity(&rig.cpu, irqs[0], 3).await.expect("move");
-        rig.core
-            .free_irq(&rig.cpu, &MSIX, irqs[0])
-            .await
-            .expect("free_irq");
+        rig.core.free_irq(&rig.cpu, irqs[0]).await.expect("free_irq");
         rig.events();
         rig.request(irqs[0]).await.expect("request");
         entry_writes(&rig.events())

@@ -9,10 +9,7 @@ fn free_irq_waits_for_a_running_handler() {
         rig.cpu.udelay(1).await;
         assert_eq!(rig.handled.get(), 0);
         let start = rig.cpu.machine().now();
-        rig.core
-            .free_irq(&rig.cpu, &MSIX, irqs[0])
-            .await
-            .expect("free_irq");
+        rig.core.free_irq(&rig.cpu, irqs[0]).await.expect("free_irq");
         assert!(rig.cpu.machine().now() - start > SimTime::from_us(8));
         rig.handled.get()
     });
@@ -51,14 +48,14 @@ fn misuse_is_refused_by_name() {
         let rig = Rig::probed(cpu, driver, device).await;
         let too_many = rig.core.allocate_vectors(&rig.cpu, &MSIX, 3).await.map(|_| ());
         let irqs = rig.core.allocate_vectors(&rig.cpu, &MSIX, 1).await.expect("room");
-        let moved = rig.core.set_affinity(&rig.cpu, irqs[0], 2).await;
-        let freed = rig.core.free_irq(&rig.cpu, &MSIX, irqs[0]).await;
+        let freed = rig.core.free_irq(&rig.cpu, irqs[0]).await;
         rig.request(irqs[0]).await.expect("request");
         let twice = rig.request(irqs[0]).await;
-        let in_use = rig.core.free_vectors(&rig.cpu, &MSIX, &irqs).await;
+        let in_use = rig.core.free_vectors(&rig.cpu, &irqs).await;
         let nowhere = rig.core.set_affinity(&rig.cpu, irqs[0], 9).await;
+        let hint = rig.core.update_affinity_hint(&rig.cpu, Irq(7), None).await;
         let unknown = rig.core.set_affinity(&rig.cpu, Irq(7), 2).await;
-        (irqs[0], [too_many, moved, freed, twice, in_use, nowhere, unknown])
+        (irqs[0], [too_many, freed, twice, in_use, nowhere, unknown, hint])
     });
     let too_many = IrqError::TooManyVectors {
         device: NTB,
@@ -68,10 +65,10 @@ fn misuse_is_refused_by_name() {
     let expected = [
         too_many,
         IrqError::NotRequested(irq),
-        IrqError::NotRequested(irq),
         IrqError::Requested(irq),
         IrqError::Requested(irq),
-        IrqError::NoVector(9),
+        IrqError::NoOnlineCpu(9.into()),
+        IrqError::NoSuchIrq(Irq(7)),
         IrqError::NoSuchIrq(Irq(7)),
     ];
     assert_eq!(results, expected.map(Err));

@@ -1,12 +1,18 @@
 //! The interrupt core on Linux's driver, with a scripted device that has a table of two MSI-X vectors.
 
+mod flow;
+mod hotplug;
 mod life;
+mod managed;
 mod misuse;
 mod moves;
+mod platform;
+mod random;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
+use sim_bridge::tlp::{Body, Tlp};
 use sim_bridge::{RequesterId, SimTime};
 
 use super::*;
@@ -72,15 +78,20 @@ impl Rig {
     }
 
     async fn request(&self, irq: Irq) -> Result<(), IrqError> {
+        self.request_on(irq, 1).await
+    }
+
+    async fn request_on(&self, irq: Irq, on: impl Into<CpuMask>) -> Result<(), IrqError> {
         let handled = self.handled.clone();
         let handler: Handler = Rc::new(move |cpu| {
             let handled = handled.clone();
             Box::pin(async move {
                 cpu.udelay(10).await;
                 handled.set(handled.get() + 1);
+                IrqReturn::Handled
             })
         });
-        self.core.request(&self.cpu, &MSIX, irq, 1, handler).await
+        self.core.request(&self.cpu, irq, on, handler).await
     }
 
     fn slot(&self, irq: Irq) -> (u32, u8) {
@@ -88,13 +99,29 @@ impl Rig {
     }
 
     fn is_used(&self, (cpu, vector): (u32, u8)) -> bool {
-        self.cpu.machine().irqs().handler(cpu, vector).is_some()
+        matches!(
+            self.cpu.machine().irqs().vectors.at((cpu, vector)),
+            vectors::VectorIrq::Irq(_)
+        )
+    }
+
+    /// Takes all vectors of a CPU.
+    fn fill(&self, cpu: u32) {
+        let mut state = self.cpu.machine().irqs_mut();
+        for irq in (1_000..).map(Irq) {
+            state.vectors.allocate(irq, None).expect("a reservation");
+            if state.vectors.assign(irq, &cpu.into()).is_err() {
+                state.vectors.free(irq, &CpuMask::default());
+                return;
+            }
+        }
     }
 
     fn events(&self) -> Vec<Event> {
         self.cpu.machine().trace().take()
     }
 
+    /// The device sends, and whatever follows.
     async fn interrupt(&self, id: RequesterId, data: u32) -> Ending {
         let machine = self.cpu.machine();
         self.device.interrupt_at(machine.now(), id, data);
@@ -103,14 +130,12 @@ impl Rig {
                 .wait_for_endings(machine.interrupts_ended() + 1, SimTime::from_us(100))
                 .await
         );
-        let ended = self
-            .events()
-            .into_iter()
-            .rev()
-            .find_map(|event| match event.kind {
+        let ended = machine.trace().look(0, |events| {
+            events.iter().rev().find_map(|event| match event.kind {
                 Kind::Ended { ending, .. } => Some(ending),
                 _ => None,
-            });
+            })
+        });
         ended.expect("it ended")
     }
 }
@@ -122,6 +147,39 @@ fn setup(profile: Profile, aliases: &[u8]) -> Setup {
         .registers(TABLE, &ENTRY)
         .registers(TABLE + 16, &ENTRY);
     setup
+}
+
+/// What reached the device from its access number `from` on: writes with their values, and where it was read.
+fn accesses(device: &ScriptedDevice, from: usize) -> Vec<String> {
+    let access = |tlp: &Tlp| match &tlp.body {
+        Body::ConfigWrite(write) => {
+            let control = u32::from_le_bytes(write.data) >> 30;
+            format!("MSI-X enable {} mask all {}", control >> 1, control & 1)
+        }
+        Body::ConfigRead(_) => "read MSI-X control".to_owned(),
+        Body::MemWrite(write) => {
+            let value = u32::from_le_bytes(*write.data.first_chunk().expect("one DW"));
+            format!("{} = {value:x}", field(write.address))
+        }
+        Body::MemRead(read) => format!("read {}", field(read.address)),
+        other => panic!("{other:?}"),
+    };
+    device.sent().iter().skip(from).map(access).collect()
+}
+
+fn field(address: u64) -> String {
+    let offset = address - TABLE;
+    let name = ["address", "high", "data", "control"][(offset % 16 / 4) as usize];
+    format!("{name}{}", offset / 16)
+}
+
+/// The kernel's log.
+fn log(events: &[Event]) -> Vec<String> {
+    let lines = events.iter().filter_map(|event| match &event.kind {
+        Kind::KernelLog(line) => Some(line.clone()),
+        _ => None,
+    });
+    lines.collect()
 }
 
 /// Entry writes as `vector@CPU`, `marker`, `cleared` or `off` for RemapEn 0, and commands.
