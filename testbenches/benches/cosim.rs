@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
-use host_model::checker::Verdict;
 use host_model::linux::Profile;
 use host_model::trace::{Event, Kind};
 use ntb_rtl::device::DeviceConfig;
@@ -25,8 +24,8 @@ use sim_bridge::link::LinkConfig;
 use sim_bridge::tlp::Tlp;
 use testbenches::device::{DeviceOptions, LinkKind};
 use testbenches::rig::{Rig, ScenarioError};
-use testbenches::run::{IrteFormat, Outcome, Spec, run};
-use testbenches::scenario::Scenario;
+use testbenches::run::{Outcome, Spec, run};
+use testbenches::scenario::{Expected, Scenario};
 use testbenches::topology::Topology;
 
 const VECTORS: u16 = 4;
@@ -35,8 +34,9 @@ const INTERRUPTS: usize = 10_000;
 const STORM: Scenario = Scenario {
     name: "storm",
     sentence: "interrupts under every ID in turn, back to back",
-    run: |rig| Box::pin(storm(rig)),
-    expected: |_, _| Verdict::Coherent,
+    parameters: &[],
+    plan: |plan| plan.step("storm", storm),
+    expected: |_| Expected::coherent("nothing changes"),
 };
 
 async fn storm(rig: &Rig) -> Result<(), ScenarioError> {
@@ -54,13 +54,7 @@ fn plx() -> Topology {
 
 fn cosimulate(link: &LinkKind) -> Outcome {
     let topology = plx();
-    let spec = Spec {
-        scenario: STORM,
-        profile: Profile::LINUX_7_2,
-        topology: topology.clone(),
-        irte: IrteFormat::Bits128,
-        seed: 0,
-    };
+    let spec = Spec::new(STORM, Profile::LINUX_7_2, topology.clone());
     let device = DeviceOptions {
         topology,
         every_cycle: true,

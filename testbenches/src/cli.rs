@@ -1,5 +1,8 @@
 //! The `ntb-cosim` command.
 
+mod all;
+mod seeds;
+
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -10,12 +13,16 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use host_model::checker::Verdict;
 use host_model::linux::{Profile, UnknownProfile};
+use serde::Serialize;
 
 use crate::device::{self, DeviceOptions, ERROR, LinkKind};
+use crate::matrix::Selection;
 use crate::report::json::RunJson;
 use crate::report::text;
+use crate::rig::ScenarioError;
 use crate::run::{IrteFormat, Outcome, SimulationError, Spec, run};
-use crate::scenario::Scenario;
+use crate::scenario::{ParameterError, Scenario, Values, check_names};
+use crate::seeds::Seeds;
 use crate::topology::{ParseTopologyError, Topology};
 use crate::trace_file::{TraceFile, TraceFileError};
 
@@ -42,8 +49,8 @@ enum Subcommands {
     List,
     /// Run scenarios and judge the interrupts.
     ///
-    /// Exit status: 0 as expected, 1 a verdict is not as expected, 2 bad usage or input, 3 the simulation failed.
-    Run(RunArgs),
+    /// Exit status: 0 as expected, 1 what is found is not as expected, 2 bad usage or input, 3 the simulation failed.
+    Run(Box<RunArgs>),
     /// The RTL side alone, for a host in another process.
     Device(DeviceArgs),
 }
@@ -53,7 +60,10 @@ struct RunArgs {
     /// Scenarios to run [default: all]
     #[arg(value_parser = PossibleValuesParser::new(Scenario::ALL.map(|s| s.name)), hide_possible_values = true)]
     scenario: Vec<String>,
-    /// Kernel profiles, see `list` [default: 6.12, 7.2]
+    /// Everything, as a matrix: scenarios, kernel profiles, alias topologies
+    #[arg(long, conflicts_with = "scenario")]
+    all: bool,
+    /// Kernel profiles, see `list` [default: 6.12, 7.2; with --all: all]
     #[arg(long, value_name = "K", value_delimiter = ',', value_parser = kernel)]
     kernel: Vec<Profile>,
     /// Alias topologies: a name that `list` shows, or the path of a topology file (FILE.toml) [default: all that are
@@ -63,6 +73,15 @@ struct RunArgs {
     /// Fixes the order of what is simultaneous
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0", allow_negative_numbers = true, value_parser = seed)]
     seed: Vec<u64>,
+    /// All seeds from A to B, B not included: what fails is told, made short, and how to repeat it
+    #[arg(long, value_name = "A..B", conflicts_with = "seed")]
+    seeds: Option<Seeds>,
+    /// A parameter of a scenario; `list` names them
+    #[arg(long, value_name = "NAME=VALUE")]
+    param: Vec<String>,
+    /// Only these steps, by number (one scenario only)
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    steps: Vec<usize>,
     /// Bits of a remapping entry
     #[arg(long, value_name = "BITS", default_value = "128", value_parser = PossibleValuesParser::new(["32", "128"]))]
     irte: String,
@@ -75,9 +94,10 @@ struct RunArgs {
     /// Write the RTL's waves to FILE, in FST (one run only)
     #[arg(long, value_name = "FILE")]
     waves: Option<PathBuf>,
-    /// Where the device runs: process, thread, or a path with a /, at which you start `device` (one run only)
-    #[arg(long, value_name = "LINK", default_value = "process", value_parser = link)]
-    link: LinkKind,
+    /// Where the device runs: process, thread, or a path with a /, at which you start `device` (one run only) [default:
+    /// process; thread with --all and --seeds]
+    #[arg(long, value_name = "LINK", value_parser = link)]
+    link: Option<LinkKind>,
     /// Evaluate every clock cycle, also while the RTL is idle
     #[arg(long)]
     every_cycle: bool,
@@ -164,7 +184,18 @@ fn list() -> Result<u8, Stop> {
         }
         Ok(())
     };
-    let scenarios = Scenario::ALL.map(|s| (s.name.to_owned(), s.sentence.to_owned()));
+    let scenarios = Scenario::ALL.into_iter().flat_map(|scenario| {
+        let parameters = scenario.parameters.iter().map(|parameter| {
+            let (name, range) = (parameter.name, &parameter.range);
+            let sentence = parameter.sentence;
+            let (min, max, default) = (range.start(), range.end(), parameter.default);
+            (
+                format!("  --param {name}"),
+                format!("{sentence}: {min} to {max} [{default}]"),
+            )
+        });
+        std::iter::once((scenario.name.to_owned(), scenario.sentence.to_owned())).chain(parameters)
+    });
     let kernels = Profile::ALL.map(|p| match p.irt_flush.all_above {
         Some(_) => (format!("{}:N", p.name), p.sentence()),
         None => (p.name.to_owned(), p.sentence()),
@@ -177,7 +208,7 @@ fn list() -> Result<u8, Stop> {
         "FILE.toml".to_owned(),
         "one of your own: the README tells how to write it".to_owned(),
     ));
-    section("Scenarios", scenarios.into())
+    section("Scenarios", scenarios.collect())
         .and_then(|()| section("\nKernel profiles (--kernel)", kernels.into()))
         .and_then(|()| section("\nAlias topologies (--aliases)", topologies))
         .map_err(Stop::Output)?;
@@ -185,13 +216,30 @@ fn list() -> Result<u8, Stop> {
 }
 
 fn run_all(args: &RunArgs) -> Result<u8, Stop> {
-    let specs = specs(args);
-    let single = specs.len() == 1;
+    let selection = selection(args)?;
+    if args.all || args.seeds.is_some() {
+        for (flag, given) in [
+            ("--trace", args.trace.is_some()),
+            ("--waves", args.waves.is_some()),
+        ] {
+            if given {
+                return Err(Stop::Input(format!(
+                    "{flag} is neither for --all nor for --seeds"
+                )));
+            }
+        }
+        return match &args.seeds {
+            Some(seeds) => seeds::run(args, &selection, seeds),
+            None => all::matrix(args, selection),
+        };
+    }
+    let specs = selection.specs(&once_each(&args.seed));
+    let link = args.link.clone().map_or_else(process, Ok).map_err(Stop::Input)?;
     for (flag, given) in [
         ("--waves", args.waves.is_some()),
-        ("--link PATH", matches!(args.link, LinkKind::Path(_))),
+        ("--link PATH", matches!(link, LinkKind::Path(_))),
     ] {
-        if given && !single {
+        if given && specs.len() != 1 {
             return Err(Stop::Input(format!(
                 "{flag} is for one run, and these are {}: name one scenario, one --kernel, one --aliases, one --seed",
                 specs.len()
@@ -206,7 +254,7 @@ fn run_all(args: &RunArgs) -> Result<u8, Stop> {
         trace,
         ..Results::default()
     };
-    let ran = results.run_each(args, &specs);
+    let ran = results.run_each(args, &link, &specs);
     // A run that fails does not take the results of those before it.
     if ran.is_ok() || !results.verdicts.is_empty() {
         emit(&results.text(args.format)?)?;
@@ -225,10 +273,17 @@ struct Results {
 }
 
 impl Results {
-    fn run_each(&mut self, args: &RunArgs, specs: &[Spec]) -> Result<(), Stop> {
+    fn run_each(&mut self, args: &RunArgs, link: &LinkKind, specs: &[Spec]) -> Result<(), Stop> {
         for (n, spec) in specs.iter().enumerate() {
-            let name = run_name(spec);
-            let wants = match &args.link {
+            let name = spec.to_string();
+            let expected = spec.expected();
+            if expected.is_senseless() {
+                if args.format == Format::Text {
+                    emit(&text::senseless(spec, expected.because))?;
+                }
+                continue;
+            }
+            let wants = match link {
                 LinkKind::Path(path) => {
                     format!(
                         ", with `ntb-cosim device --link {} --aliases {}`",
@@ -244,10 +299,14 @@ impl Results {
                 every_cycle: args.every_cycle,
                 waves: args.waves.clone(),
             };
-            let result = run(spec, &args.link, &options);
+            let result = run(spec, link, &options);
             progress("");
-            let outcome =
-                result.map_err(|error: SimulationError| Stop::Simulation(format!("{name}: {error}")))?;
+            let outcome = result.map_err(|error| match error {
+                SimulationError::Steps(_) | SimulationError::Scenario(ScenarioError::NotApplicable(_)) => {
+                    Stop::Input(format!("{name}: {error}"))
+                }
+                error => Stop::Simulation(format!("{name}: {error}")),
+            })?;
             self.trace(&name, spec, &outcome);
             self.verdicts.push((outcome.verdict, outcome.is_expected()));
             match args.format {
@@ -271,9 +330,7 @@ impl Results {
     /// What ends the output.
     fn text(&self, format: Format) -> Result<String, Stop> {
         match format {
-            Format::Json => serde_json::to_string_pretty(&self.json)
-                .map(|text| text + "\n")
-                .map_err(|error| Stop::Output(error.into())),
+            Format::Json => json(&self.json),
             Format::Text => Ok(text::summary(&self.verdicts)),
         }
     }
@@ -289,41 +346,64 @@ impl Results {
     }
 }
 
-/// Scenario by scenario, kernel by kernel, topology by topology. A name given twice runs once.
-fn specs(args: &RunArgs) -> Vec<Spec> {
-    let irte = if args.irte == "32" {
-        IrteFormat::Bits32
-    } else {
-        IrteFormat::Bits128
-    };
+/// In the order of their lists; a name given twice counts once.
+fn selection(args: &RunArgs) -> Result<Selection, Stop> {
     let chosen = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
-    let profiles = match args.kernel.as_slice() {
-        [] => Profile::DEFAULT.into(),
-        named => once_each(named),
-    };
-    let topologies = match args.aliases.as_slice() {
-        [] => Topology::built_in().to_vec(),
-        named => once_each(named),
-    };
-    let seeds = once_each(&args.seed);
-    let mut specs = Vec::new();
-    for scenario in Scenario::ALL
-        .into_iter()
-        .filter(|s| chosen(&args.scenario, s.name))
-    {
-        for &profile in &profiles {
-            for topology in &topologies {
-                specs.extend(seeds.iter().map(|&seed| Spec {
-                    scenario,
-                    profile,
-                    topology: topology.clone(),
-                    irte,
-                    seed,
-                }));
-            }
-        }
+    let mut scenarios = Scenario::ALL.to_vec();
+    scenarios.retain(|scenario| chosen(&args.scenario, scenario.name));
+    let input = |error: ParameterError| Stop::Input(error.to_string());
+    check_names(&scenarios, &args.param).map_err(input)?;
+    if !args.steps.is_empty() && scenarios.len() != 1 {
+        let count = scenarios.len();
+        return Err(Stop::Input(format!(
+            "--steps is for one scenario, and these are {count}"
+        )));
     }
-    specs
+    Ok(Selection {
+        scenarios: scenarios
+            .into_iter()
+            .map(|scenario| Ok((scenario, Values::parse(&scenario, &args.param)?)))
+            .collect::<Result<_, _>>()
+            .map_err(input)?,
+        profiles: match args.kernel.as_slice() {
+            [] if args.all => Profile::ALL.into(),
+            [] => Profile::DEFAULT.into(),
+            named => once_each(named),
+        },
+        topologies: match args.aliases.as_slice() {
+            [] => Topology::built_in().to_vec(),
+            named => once_each(named),
+        },
+        irte: if args.irte == "32" {
+            IrteFormat::Bits32
+        } else {
+            IrteFormat::Bits128
+        },
+        steps: (!args.steps.is_empty()).then(|| args.steps.iter().copied().collect()),
+    })
+}
+
+/// How each of many runs is run.
+fn many(args: &RunArgs) -> Result<impl Fn(&Spec) -> Result<Outcome, SimulationError> + Sync, Stop> {
+    if let Some(LinkKind::Path(_)) = args.link {
+        return Err(Stop::Input("--link PATH is for one run".to_owned()));
+    }
+    let link = args.link.clone().unwrap_or(LinkKind::Thread);
+    let every_cycle = args.every_cycle;
+    Ok(move |spec: &Spec| {
+        let options = DeviceOptions {
+            topology: spec.topology.clone(),
+            every_cycle,
+            waves: None,
+        };
+        run(spec, &link, &options)
+    })
+}
+
+fn json(results: &impl Serialize) -> Result<String, Stop> {
+    serde_json::to_string_pretty(results)
+        .map(|text| text + "\n")
+        .map_err(|error| Stop::Output(error.into()))
 }
 
 /// In the order of their first mention.
@@ -335,15 +415,6 @@ fn once_each<T: Clone + PartialEq>(named: &[T]) -> Vec<T> {
         }
     }
     once
-}
-
-/// The default seed is not told.
-fn run_name(spec: &Spec) -> String {
-    let name = format!("{} {} {}", spec.scenario.name, spec.profile, spec.topology);
-    match spec.seed {
-        0 => name,
-        seed => format!("{name} seed {seed}"),
-    }
 }
 
 fn run_device(args: DeviceArgs) -> Result<u8, Stop> {
@@ -389,15 +460,19 @@ fn progress(text: &str) {
 
 fn link(text: &str) -> Result<LinkKind, String> {
     match text {
-        "process" => env::current_exe()
-            .map(LinkKind::Process)
-            .map_err(|error| format!("can't find this program for the device process: {error}")),
+        "process" => process(),
         "thread" => Ok(LinkKind::Thread),
         path if path.contains('/') => Ok(LinkKind::Path(path.into())),
         other => Err(format!(
             "`{other}` is none of process, thread, or a path with a /"
         )),
     }
+}
+
+fn process() -> Result<LinkKind, String> {
+    env::current_exe()
+        .map(LinkKind::Process)
+        .map_err(|error| format!("can't find this program for the device process: {error}"))
 }
 
 fn seed(text: &str) -> Result<u64, String> {

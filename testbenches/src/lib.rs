@@ -3,10 +3,14 @@
 
 pub mod cli;
 pub mod device;
+pub mod matrix;
+mod pool;
 pub mod report;
 pub mod rig;
 pub mod run;
 pub mod scenario;
+pub mod seeds;
+mod shorten;
 pub mod topology;
 pub mod trace_file;
 pub mod view;

@@ -1,6 +1,8 @@
 //! One run: a scenario under a kernel profile and an alias topology.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 
 use host_model::checker::{Finding, Freshness, Verdict};
@@ -9,6 +11,7 @@ use host_model::iommu::Config;
 use host_model::iommu::spec::features::{Efr, Efr2, FeatureError, Features};
 use host_model::linux::{Ivhd, Ivrs, LinuxDriver, Options, Profile};
 use host_model::machine::{Machine, MachineConfig, MemoryError, RunError, Timing};
+use host_model::pci::Function;
 use host_model::trace::{Ending, Event, Kind};
 use ntb_rtl::device::Summary;
 use sim_bridge::SimTime;
@@ -16,7 +19,7 @@ use sim_bridge::link::{Link, LinkError};
 
 use crate::device::{Device, DeviceOptions, DeviceRunError, LinkKind};
 use crate::rig::{CommandCounts, Finished, Rig, ScenarioError, count_commands};
-use crate::scenario::Scenario;
+use crate::scenario::{Chosen, Difference, Expected, Plan, Scenario, Steps, StepsError, Values};
 use crate::topology::{Topology, kernel_version};
 
 /// The format of remapping entries.
@@ -42,10 +45,10 @@ impl IrteFormat {
         Efr::new().with_ia_sup(true).with_ga_sup(self == Self::Bits128)
     }
 
-    fn ivhd(self) -> Ivhd {
+    fn ivhd(self, efr: Efr, efr2: Efr2) -> Ivhd {
         match self {
             Self::Bits32 => Ivhd::Type10,
-            Self::Bits128 => Ivhd::Type11(self.efr(), Efr2::new()),
+            Self::Bits128 => Ivhd::Type11(efr, efr2),
         }
     }
 }
@@ -63,14 +66,110 @@ pub struct Spec {
     pub irte: IrteFormat,
     /// Fixes the order of what is simultaneous.
     pub seed: u64,
+    /// The scenario's parameters.
+    pub values: Values,
+    /// Which of its steps; `None` is all.
+    pub steps: Option<Chosen>,
+}
+
+impl Spec {
+    /// All steps of a scenario, with everything else as it is by default.
+    pub fn new(scenario: Scenario, profile: Profile, topology: Topology) -> Self {
+        Self {
+            scenario,
+            profile,
+            topology,
+            irte: IrteFormat::default(),
+            seed: 0,
+            values: Values::default(),
+            steps: None,
+        }
+    }
+
+    /// What the scenario should find.
+    pub fn expected(&self) -> Expected {
+        (self.scenario.expected)(self)
+    }
+
+    /// What runs exactly this.
+    pub fn command(&self) -> String {
+        let mut command = format!(
+            "ntb-cosim run {} --kernel {} --aliases {} --seed {}",
+            self.scenario.name, self.profile, self.topology, self.seed
+        );
+        if self.irte != IrteFormat::default() {
+            command += &format!(" --irte {}", self.irte.bits());
+        }
+        for argument in self.values.arguments() {
+            command += &format!(" --param {argument}");
+        }
+        if let Some(steps) = &self.steps {
+            let steps: Vec<String> = steps.iter().map(usize::to_string).collect();
+            command += &format!(" --steps {}", steps.join(","));
+        }
+        command
+    }
+}
+
+/// Scenario, profile, topology, and the seed unless it is the default.
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.scenario.name, self.profile, self.topology)?;
+        match self.seed {
+            0 => Ok(()),
+            seed => write!(f, " seed {seed}"),
+        }
+    }
+}
+
+/// What a scenario runs on: the hardware, and the kernel's parameters.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The IOMMU, but for its features.
+    pub iommu: Config,
+    /// The IOMMU's features, of which the IVHD tells as far as it can.
+    pub efr: Efr,
+    /// Likewise.
+    pub efr2: Efr2,
+    /// Kernel parameters.
+    pub options: Options,
+    /// CPUs.
+    pub cpus: u32,
+    /// How long things take.
+    pub timing: Timing,
+    /// From a device ID to the one that the IVRS table says it sends under.
+    pub ivrs_aliases: BTreeMap<RequesterId, RequesterId>,
+    /// Functions beside those of the topology.
+    pub functions: Vec<Function>,
+    /// The NTB is plugged in after start-up.
+    pub hot_plug: bool,
+}
+
+impl Host {
+    /// Four CPUs, the spec's topology, and an IOMMU that has what the format of remapping entries needs and no more.
+    pub fn new(spec: &Spec) -> Self {
+        Self {
+            iommu: Config::default(),
+            efr: spec.irte.efr(),
+            efr2: Efr2::new(),
+            options: Options::default(),
+            cpus: 4,
+            timing: Timing::default(),
+            ivrs_aliases: spec.topology.ivrs().aliases.clone(),
+            functions: Vec::new(),
+            hot_plug: false,
+        }
+    }
 }
 
 /// What became of it.
 pub struct Outcome {
     /// The worst kind of finding.
     pub verdict: Verdict,
-    /// What the scenario should have for this profile and topology.
-    pub expected: Verdict,
+    /// What the scenario should find.
+    pub expected: Expected,
+    /// What it found otherwise.
+    pub difference: Difference,
     /// Where the interrupts went.
     pub interrupts: Interrupts,
     /// Executed over the whole run.
@@ -99,9 +198,9 @@ pub struct Hardware {
 }
 
 impl Outcome {
-    /// The verdict is the one that the scenario should have.
+    /// The findings are those that the scenario should have.
     pub fn is_expected(&self) -> bool {
-        self.verdict == self.expected
+        self.difference.is_none()
     }
 }
 
@@ -167,9 +266,12 @@ pub enum SimulationError {
     /// The host's side.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The scenario's steps.
+    /// What the scenario does.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    /// Which of its steps.
+    #[error(transparent)]
+    Steps(#[from] StepsError),
     /// The link's end.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -199,8 +301,9 @@ impl SimulationError {
 /// # Errors
 /// The simulation fails. A bad verdict is no error.
 pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outcome, SimulationError> {
+    let (host_options, steps) = Plan::of(spec).into_work()?;
     let (device, port) = Device::start(link, device)?;
-    let host = host(spec, Box::new(port));
+    let host = host(spec, host_options, steps, Box::new(port));
     let summary = match (device.join(), &host) {
         (Ok(summary), _) => summary,
         // The host knows why it failed, unless it lost the device: then the device's own words say why.
@@ -216,9 +319,11 @@ pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outco
         },
         hardware,
     ) = host?;
+    let expected = spec.expected();
     Ok(Outcome {
         verdict: Verdict::of(&findings),
-        expected: spec.scenario.expected(spec.profile, &spec.topology),
+        difference: expected.compare(&findings),
+        expected,
         interrupts: Interrupts::count(raised, &events),
         commands: count_commands(&events),
         commands_per_move,
@@ -229,15 +334,21 @@ pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outco
     })
 }
 
-fn host(spec: &Spec, link: Box<dyn Link>) -> Result<(Finished, Hardware), SimulationError> {
+fn host(
+    spec: &Spec,
+    host: Host,
+    steps: Steps,
+    link: Box<dyn Link>,
+) -> Result<(Finished, Hardware), SimulationError> {
     let topology = spec.topology.clone();
     let kernel = kernel_version(&spec.profile);
-    let iommu = Config {
-        features: Features::new(spec.irte.efr(), Efr2::new())?,
-        ..Config::default()
-    };
     let config = MachineConfig {
-        iommu,
+        cpus: host.cpus,
+        iommu: Config {
+            features: Features::new(host.efr, host.efr2)?,
+            ..host.iommu.clone()
+        },
+        timing: host.timing.clone(),
         seed: spec.seed,
         ..MachineConfig::new(topology.ntb())
     };
@@ -249,21 +360,20 @@ fn host(spec: &Spec, link: Box<dyn Link>) -> Result<(Finished, Hardware), Simula
     let machine = Machine::new(config, link)?;
     let tree = Rc::new(RefCell::new(topology.tree(kernel)));
     let ivrs = Ivrs {
-        ivhd: spec.irte.ivhd(),
+        ivhd: spec.irte.ivhd(host.efr, host.efr2),
         last_bdf: topology.last_bdf(),
-        aliases: topology.ivrs().aliases.clone(),
+        aliases: host.ivrs_aliases.clone(),
     };
     let driver = Rc::new(LinuxDriver::new(
         spec.profile,
-        Options::default(),
+        host.options,
         ivrs,
         tree.clone(),
         machine.memory(),
     )?);
-    let steps = spec.scenario.run;
     let finished = machine.run(|cpu| async move {
-        let rig = Rig::start(cpu, topology, kernel, driver, tree).await?;
-        steps(&rig).await?;
+        let rig = Rig::start(cpu, topology, kernel, &host, driver, tree).await?;
+        steps.run(&rig).await?;
         Ok::<_, ScenarioError>(rig.finish().await)
     });
     // Also after a failure: the device then ends in order too.
@@ -271,4 +381,19 @@ fn host(spec: &Spec, link: Box<dyn Link>) -> Result<(Finished, Hardware), Simula
     let finished = finished??;
     ended?;
     Ok((finished, hardware))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Runs it with the device in a thread.
+    pub(crate) fn in_thread(spec: &Spec) -> Result<Outcome, SimulationError> {
+        let device = DeviceOptions {
+            topology: spec.topology.clone(),
+            every_cycle: false,
+            waves: None,
+        };
+        run(spec, &LinkKind::Thread, &device)
+    }
 }

@@ -2,19 +2,13 @@
 
 use host_model::linux::Profile;
 use testbenches::device::{DeviceOptions, LinkKind};
-use testbenches::run::{IrteFormat, Outcome, Spec, run};
+use testbenches::run::{Outcome, Spec, run};
 use testbenches::scenario::Scenario;
 use testbenches::topology::Topology;
 use testbenches::view;
 
 fn outcome(scenario: Scenario, profile: Profile, topology: Topology) -> Outcome {
-    let spec = Spec {
-        scenario,
-        profile,
-        topology: topology.clone(),
-        irte: IrteFormat::Bits128,
-        seed: 0,
-    };
+    let spec = Spec::new(scenario, profile, topology.clone());
     let device = DeviceOptions {
         topology,
         every_cycle: false,

@@ -33,7 +33,7 @@ pub fn run(spec: &Spec, outcome: &Outcome, width: usize) -> String {
     let expected = if outcome.is_expected() {
         format!("{DIM}as expected{DIM:#}")
     } else {
-        format!("{RED}NOT as expected: {}{RED:#}", outcome.expected)
+        format!("{RED}NOT as expected ({}){RED:#}", outcome.difference)
     };
     let (scenario, topology) = (spec.scenario.name, spec.topology.to_string());
     let seed = match spec.seed {
@@ -56,6 +56,15 @@ pub fn run(spec: &Spec, outcome: &Outcome, width: usize) -> String {
         }
     }
     text
+}
+
+/// A run that makes no sense, and why.
+pub fn senseless(spec: &Spec, because: &str) -> String {
+    let (scenario, topology) = (spec.scenario.name, spec.topology.to_string());
+    format!(
+        "{scenario:16} {:5} {topology:12} {DIM}not run: {because}{DIM:#}\n",
+        spec.profile
+    )
 }
 
 /// The end of a list of runs.

@@ -1,18 +1,42 @@
-//! Scenarios: what is done to an NTB and its interrupts, and which verdict that should have.
+//! Scenarios: what is done to an NTB and its interrupts, and what should be found.
+//!
+//! A scenario is a function that adds steps to a [`Plan`], and one that says what it should find under a kernel profile
+//! and an alias topology. Each has a file here.
 
 mod affinity_move;
+mod driver_reload;
+mod dte_change;
+mod expected;
 mod free_and_reuse;
+mod hot_plug;
+mod irtcachedis;
+mod ivrs_alias_first;
+mod ivrs_other_bus;
 mod mask_and_pending;
+mod move_under_load;
 mod no_alias;
+mod no_translation;
+mod parameter;
+mod plan;
+mod reasons;
+mod removed_function;
+mod ring_full;
+mod ring_nearly_full;
+mod sibling;
+mod sibling_first;
+mod suspend_resume;
+mod tables_of_2048;
+mod teardown_in_flight;
+#[cfg(test)]
+mod tests;
+mod two_vectors;
+mod wait_never_completes;
 
-use std::future::Future;
-use std::pin::Pin;
+pub use expected::{Difference, Expectation, Expected};
+pub use parameter::{Parameter, ParameterError, Values, check_names};
+pub use plan::{Chosen, Plan, Steps, StepsError};
 
-use host_model::checker::{FindingKind, Verdict};
-use host_model::linux::{IrtCacheDisable, Profile, TableIds};
-
-use crate::rig::{Rig, ScenarioError};
-use crate::topology::{Topology, kernel_version};
+use crate::run::Spec;
 
 /// A scenario: one of [`ALL`](Self::ALL), or anybody's own.
 #[derive(Clone, Copy)]
@@ -21,61 +45,43 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it does.
     pub sentence: &'static str,
-    /// Does it. Each step waits until the interrupts that it raised have ended somewhere.
-    pub run: for<'a> fn(&'a Rig) -> Steps<'a>,
-    /// The verdict that it should have.
-    pub expected: fn(Profile, &Topology) -> Verdict,
+    /// Numbers that the command line may give.
+    pub parameters: &'static [Parameter],
+    /// Says what is done, step by step.
+    pub plan: fn(&mut Plan<'_>),
+    /// What it should find.
+    pub expected: fn(&Spec) -> Expected,
 }
-
-/// What a scenario's function returns.
-pub type Steps<'a> = Pin<Box<dyn Future<Output = Result<(), ScenarioError>> + 'a>>;
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 22] = [
         affinity_move::SCENARIO,
-        free_and_reuse::SCENARIO,
+        move_under_load::SCENARIO,
+        two_vectors::SCENARIO,
         mask_and_pending::SCENARIO,
         no_alias::SCENARIO,
+        free_and_reuse::SCENARIO,
+        teardown_in_flight::SCENARIO,
+        driver_reload::SCENARIO,
+        hot_plug::SCENARIO,
+        suspend_resume::SCENARIO,
+        dte_change::SCENARIO,
+        ring_nearly_full::SCENARIO,
+        ring_full::SCENARIO,
+        wait_never_completes::SCENARIO,
+        irtcachedis::KEPT,
+        irtcachedis::DROPPED,
+        ivrs_other_bus::SCENARIO,
+        ivrs_alias_first::SCENARIO,
+        sibling_first::SCENARIO,
+        tables_of_2048::SCENARIO,
+        no_translation::SCENARIO,
+        removed_function::SCENARIO,
     ];
 
     /// The one with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scenario| scenario.name == name)
     }
-
-    /// The verdict that this scenario should have.
-    pub fn expected(&self, profile: Profile, topology: &Topology) -> Verdict {
-        (self.expected)(profile, topology)
-    }
-}
-
-/// What shares the NTB's table and is not invalidated goes stale: all aliases where a kernel invalidates one ID, and an
-/// IVRS alias on another bus where it invalidates the DMA aliases. Under an ID without a table nothing is remapped, so
-/// nothing is cached.
-fn stale_without_alias_flush(profile: Profile, topology: &Topology) -> Verdict {
-    let kernel = kernel_version(&profile);
-    let own = topology.ntb();
-    let flush = profile.irt_flush;
-    let flushed = match profile.flushes_aliases() {
-        true => topology.walk(kernel),
-        false => vec![own],
-    };
-    let with_table = match profile.table_ids {
-        TableIds::AllAliases => topology.ids_with_table(kernel),
-        TableIds::OwnAndIvrs => [own].into_iter().chain(topology.ivrs_alias()).collect(),
-    };
-    let nothing_is_cached = flush.irtcachedis == IrtCacheDisable::Always;
-    let flushes_all = flush
-        .all_above
-        .is_some_and(|most| flushed.len() > usize::from(most));
-    if nothing_is_cached || flushes_all || with_table.iter().all(|id| flushed.contains(id)) {
-        Verdict::Coherent
-    } else {
-        Verdict::Bad(FindingKind::Stale)
-    }
-}
-
-fn coherent(_: Profile, _: &Topology) -> Verdict {
-    Verdict::Coherent
 }

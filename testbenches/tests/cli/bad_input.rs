@@ -103,6 +103,84 @@ fn impossible_numbers_are_answered_with_the_possible_ones() {
 }
 
 #[test]
+fn a_parameter_out_of_its_range_is_answered_with_scenario_name_and_range() {
+    for value in ["4", "-1", "x", ""] {
+        assert_refused(
+            &["run", "affinity-move", "--param", &format!("to={value}")],
+            &[
+                "scenario affinity-move: to is a number from 0 to 3",
+                &format!("`{value}`"),
+            ],
+        );
+    }
+    assert_refused(
+        &["run", "affinity-move", "no-alias", "--param", "two=1"],
+        &["`two`", "affinity-move has to, jiffies"],
+    );
+    assert_refused(
+        &["run", "no-alias", "--param", "to=1"],
+        &["`to`", "they have none"],
+    );
+    assert_refused(
+        &["run", "affinity-move", "--param", "to"],
+        &["`to` is not NAME=VALUE"],
+    );
+}
+
+#[test]
+fn impossible_steps_are_answered_with_the_possible_ones() {
+    assert_refused(
+        &[&ONE[..], &["--steps", "7"]].concat(),
+        &["no-alias has no step 7", "1 to 6"],
+    );
+    assert_refused(&[&ONE[..], &["--steps", "0"]].concat(), &["no step 0"]);
+    assert_refused(&[&ONE[..], &["--steps", "1,x"]].concat(), &["--steps", "'x'"]);
+    assert_refused(
+        &[&ONE[..], &["--steps", "2,3"]].concat(),
+        &["there is not an interrupt of the NTB: the step that sees to it is left out"],
+    );
+    assert_refused(&["run", "--steps", "1"], &["--steps is for one scenario"]);
+}
+
+#[test]
+fn impossible_seed_ranges_are_refused() {
+    for seeds in [
+        "",
+        "7",
+        "7..",
+        "..7",
+        "7..7",
+        "8..7",
+        "a..b",
+        "0..18446744073709551616",
+    ] {
+        assert_refused(&["run", "--seeds", seeds], &["--seeds", "such as 0..1000"]);
+    }
+    assert_refused(&["run", "--seeds", "0..4", "--seed", "1"], &["--seeds", "--seed"]);
+}
+
+#[test]
+fn what_is_for_single_runs_is_refused_for_all_of_them() {
+    assert_refused(&["run", "--all", "no-alias"], &["--all", "SCENARIO"]);
+    assert_refused(
+        &["run", "--all", "--seed", "1,2"],
+        &["--all is for one --seed", "--seeds A..B"],
+    );
+    for many in [&["--all"][..], &["--seeds", "0..4"]] {
+        for flag in ["--trace", "--waves"] {
+            assert_refused(
+                &[&["run"], many, &[flag, "/x"]].concat(),
+                &[flag, "neither for --all nor for --seeds"],
+            );
+        }
+        assert_refused(
+            &[&["run"], many, &["--link", "/x"]].concat(),
+            &["--link PATH is for one run"],
+        );
+    }
+}
+
+#[test]
 fn a_link_that_is_no_path_is_answered_with_the_possible_ones() {
     assert_refused(
         &["run", "--link", "proces"],

@@ -6,7 +6,7 @@ use std::time::Duration;
 use host_model::linux::Profile;
 use rustix::process::{Pid, Signal, kill_process};
 use testbenches::device::{DeviceOptions, LinkKind};
-use testbenches::run::{IrteFormat, Spec, run};
+use testbenches::run::{Spec, run};
 use testbenches::scenario::Scenario;
 use testbenches::topology::Topology;
 
@@ -97,14 +97,9 @@ fn a_host_killed_before_the_handshake_leaves_no_device() {
 
 /// Through the library, with another program in the place of the device.
 fn complaint_with(program: &str) -> String {
+    let scenario = Scenario::named("no-alias").expect("a scenario");
     let topology: Topology = "none".parse().expect("a topology");
-    let spec = Spec {
-        scenario: Scenario::named("no-alias").expect("a scenario"),
-        profile: Profile::LINUX_7_2,
-        topology: topology.clone(),
-        irte: IrteFormat::Bits128,
-        seed: 0,
-    };
+    let spec = Spec::new(scenario, Profile::LINUX_7_2, topology.clone());
     let options = DeviceOptions {
         topology,
         every_cycle: false,

@@ -6,6 +6,7 @@ mod death;
 mod determinism;
 mod help;
 mod links;
+mod many;
 mod output;
 mod perfetto;
 mod results;

@@ -1,0 +1,290 @@
+//! What every scenario works with: a started host, an NTB whose driver is bound, and a neighbour.
+
+mod interrupts;
+mod iommu;
+mod ntb;
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use host_model::checker::Finding;
+use host_model::driver::{DriverError, IommuDriver, MsiMessage};
+use host_model::irq::{Irq, IrqCore, IrqError, MsixDevice};
+use host_model::linux::LinuxDriver;
+use host_model::machine::Cpu;
+use host_model::pci::{EnumerateError, Found, KernelVersion, PciTree, TreeError, enumerate};
+use host_model::trace::{Event, Kind, Source};
+use ntb_rtl::registers;
+use sim_bridge::{RequesterId, SimTime};
+
+use crate::run::Host;
+use crate::topology::Topology;
+
+/// Where BARs are put.
+pub(crate) const MMIO_WINDOW: u64 = 0xe000_0000;
+/// MSI-X tables of other functions, a page each.
+const OTHER_TABLES: u64 = 0xd000_0000;
+const PAGE: u64 = 0x1000;
+/// Interrupts end within some microseconds; what has not by then never will.
+const LOST_AFTER: SimTime = SimTime::from_us(100);
+
+/// A scenario could not do what it is about.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The NTB was not found as it should be.
+    #[error(transparent)]
+    Enumerate(#[from] EnumerateError),
+    /// The interrupt core failed.
+    #[error(transparent)]
+    Irq(#[from] IrqError),
+    /// The IOMMU driver failed.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The NTB can't be where the topology has it.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The device is not the NTB of the topology.
+    #[error(
+        "the device is {:04x}:{:04x} with {aliases} aliases, which is not {topology}: start it with `--aliases {topology}`",
+        vendor_device.0, vendor_device.1
+    )]
+    WrongDevice {
+        /// What it should be.
+        topology: Topology,
+        /// Its vendor ID and device ID.
+        vendor_device: (u16, u16),
+        /// How many it has on its bus.
+        aliases: usize,
+    },
+    /// The NTB does not do what its registers promise.
+    #[error("the NTB's {register} reads {got:#x}, expected {expected:#x}")]
+    Register {
+        /// Which.
+        register: &'static str,
+        /// What it reads.
+        got: u64,
+        /// What it should read.
+        expected: u64,
+    },
+    /// A step needs what one that was left out would have done.
+    #[error("there is not {0}: the step that sees to it is left out")]
+    NotApplicable(&'static str),
+}
+
+/// Commands by name.
+pub type CommandCounts = BTreeMap<&'static str, u64>;
+
+/// The host and its devices, as a scenario sees them. Clones share them.
+#[derive(Clone)]
+pub struct Rig {
+    /// Where the scenario's code runs.
+    pub cpu: Cpu,
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    core: IrqCore,
+    driver: Rc<LinuxDriver>,
+    ntb: Found,
+    /// The neighbour first.
+    others: Vec<MsixDevice>,
+    topology: Topology,
+    /// By vector, while they are allocated.
+    ntb_irqs: RefCell<Vec<Irq>>,
+    messages_of: RefCell<BTreeMap<RequesterId, MsiMessage>>,
+    /// By vector, also after it is freed.
+    messages: RefCell<Vec<MsiMessage>>,
+    raised: Cell<u64>,
+    commands_per_move: RefCell<Option<CommandCounts>>,
+}
+
+/// The first series that frees the old vector of a move by a timer: "x86/vector: Replace IRQ_MOVE_CLEANUP_VECTOR with a
+/// timer callback".
+const VECTOR_CLEANUP_TIMER: (u16, u16) = (6, 6);
+
+impl Rig {
+    /// Starts the host: IOMMU first, then the devices.
+    ///
+    /// # Errors
+    /// See [`ScenarioError`].
+    pub async fn start(
+        cpu: Cpu,
+        topology: Topology,
+        kernel: KernelVersion,
+        host: &Host,
+        driver: Rc<LinuxDriver>,
+        tree: Rc<RefCell<PciTree>>,
+    ) -> Result<Self, ScenarioError> {
+        if kernel.series < VECTOR_CLEANUP_TIMER {
+            cpu.machine().irqs_mut().clean_up_by_ipi();
+        }
+        cpu.call("enable", async |cpu| driver.enable(&cpu).await).await?;
+        for function in &host.functions {
+            tree.borrow_mut().add(function.clone())?;
+        }
+        let others = host.functions.iter().map(|function| function.id);
+        let others: Vec<RequesterId> = topology.neighbours().iter().copied().chain(others).collect();
+        let ntb = if host.hot_plug {
+            cpu.call("take_devices", async |cpu| {
+                driver.take_devices(&cpu, &others).await
+            })
+            .await?;
+            let mut ntb = enumerate(&cpu, topology.ntb(), MMIO_WINDOW, kernel).await?;
+            tree.borrow_mut().add(ntb.function.clone())?;
+            // device_add comes before the final fixups.
+            cpu.call("probe", async |cpu| driver.probe(&cpu, topology.ntb()).await)
+                .await?;
+            ntb.final_fixups(&cpu, kernel).await;
+            if let Some(function) = tree.borrow_mut().get_mut(topology.ntb()) {
+                let found = ntb.function.dma_aliases.iter();
+                function.dma_aliases.extend(found);
+            }
+            ntb
+        } else {
+            let mut ntb = enumerate(&cpu, topology.ntb(), MMIO_WINDOW, kernel).await?;
+            ntb.final_fixups(&cpu, kernel).await;
+            tree.borrow_mut().add(ntb.function.clone())?;
+            let functions: Vec<RequesterId> = [topology.ntb()].into_iter().chain(others.clone()).collect();
+            cpu.call("take_devices", async |cpu| {
+                driver.take_devices(&cpu, &functions).await
+            })
+            .await?;
+            ntb
+        };
+        if ntb.function != topology.expected_ntb(kernel) {
+            return Err(ScenarioError::WrongDevice {
+                topology,
+                vendor_device: ntb.function.vendor_device,
+                aliases: ntb.function.dma_aliases.iter().count(),
+            });
+        }
+        cpu.machine()
+            .irqs_mut()
+            .add_function(topology.ntb(), topology.ids().iter().copied());
+        let mut msix = Vec::new();
+        for (n, &id) in (0..).zip(&others) {
+            let table = OTHER_TABLES + n * PAGE;
+            cpu.machine().add_quiet_registers(table, 16);
+            cpu.machine().irqs_mut().add_function(id, []);
+            msix.push(MsixDevice {
+                id,
+                capability: 0,
+                vectors: 1,
+                table,
+            });
+        }
+        Ok(Self {
+            cpu,
+            shared: Rc::new(Shared {
+                core: IrqCore::new(driver.clone()),
+                driver,
+                ntb,
+                others: msix,
+                topology,
+                ntb_irqs: RefCell::default(),
+                messages_of: RefCell::default(),
+                messages: RefCell::default(),
+                raised: Cell::new(0),
+                commands_per_move: RefCell::default(),
+            }),
+        })
+    }
+
+    /// The same, with the code on another CPU.
+    pub fn on(&self, cpu: u32) -> Self {
+        Self {
+            cpu: self.cpu.machine().cpu(cpu),
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Says in the trace what comes next.
+    pub fn note(&self, what: impl Into<Cow<'static, str>>) {
+        let what = what.into().into_owned();
+        self.cpu.record(Source::Scenario, Kind::ScenarioStep(what));
+    }
+
+    /// The interrupt core.
+    pub fn core(&self) -> &IrqCore {
+        &self.shared.core
+    }
+
+    /// The NTB.
+    pub fn ntb(&self) -> &Found {
+        &self.shared.ntb
+    }
+
+    /// A function that is there beside the NTB and never sends an interrupt.
+    pub fn neighbour(&self) -> RequesterId {
+        self.shared.topology.neighbours()[0]
+    }
+
+    /// A function beside the NTB.
+    ///
+    /// # Errors
+    /// There is none with this ID.
+    pub fn function(&self, id: RequesterId) -> Result<&MsixDevice, ScenarioError> {
+        let found = self.shared.others.iter().find(|function| function.id == id);
+        found.ok_or(ScenarioError::NotApplicable("a function with this ID"))
+    }
+
+    /// The IDs under which the NTB's messages arrive, its own first, each once.
+    pub fn ids(&self) -> &[RequesterId] {
+        self.shared.topology.ids()
+    }
+
+    /// The first of [`ids`](Self::ids) alone.
+    pub fn own_id(&self) -> &[RequesterId] {
+        &self.ids()[..1]
+    }
+
+    /// Waits for timer ticks.
+    pub async fn wait_jiffies(&self, jiffies: u64) {
+        let jiffy = self.cpu.machine().timing().jiffy;
+        self.cpu.delay(SimTime::from_ps(jiffy.as_ps() * jiffies)).await;
+    }
+
+    /// `interrupts` more were raised: waits until they have ended somewhere.
+    pub async fn raised(&self, interrupts: u64) {
+        let raised = self.shared.raised.get() + interrupts;
+        self.shared.raised.set(raised);
+        self.cpu.machine().wait_for_endings(raised, LOST_AFTER).await;
+    }
+
+    /// The end: what the NTB itself says of the messages that it sent.
+    pub(crate) async fn finish(&self) -> Finished {
+        let sent = self.read(registers::SENT, 4).await;
+        let raised = self.shared.raised.get().max(sent);
+        let machine = self.cpu.machine();
+        if raised > machine.interrupts_ended() {
+            machine.with_checker(|checker| checker.never_ended(self.shared.topology.ntb()));
+        }
+        Finished {
+            raised,
+            findings: machine
+                .with_checker(|checker| checker.findings())
+                .unwrap_or_default(),
+            commands_per_move: self.shared.commands_per_move.take(),
+            events: machine.trace().take(),
+        }
+    }
+}
+
+/// What is left of a run.
+pub(crate) struct Finished {
+    pub(crate) raised: u64,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) commands_per_move: Option<CommandCounts>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// How often each command was executed.
+pub(crate) fn count_commands(events: &[Event]) -> CommandCounts {
+    let mut counts = CommandCounts::new();
+    for command in events.iter().filter_map(Event::executed) {
+        *counts.entry(command.name()).or_default() += 1;
+    }
+    counts
+}

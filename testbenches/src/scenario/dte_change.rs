@@ -1,0 +1,37 @@
+use host_model::checker::FindingKind;
+
+use super::{Expected, Plan, Scenario};
+use crate::rig::Rig;
+
+/// What a patch that forgets it would do.
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "dte-change",
+    sentence: "interrupt under every ID, switch interrupts off in the NTB's DTE without invalidating it, interrupt again",
+    parameters: &[],
+    plan,
+    expected: |_| {
+        Expected::finds(
+            [FindingKind::Stale],
+            "nobody invalidated the device table entry, which every kernel's IOMMU has cached",
+        )
+    },
+};
+
+fn plan(plan: &mut Plan<'_>) {
+    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
+        rig.request_ntb_irqs(1, 1).await
+    });
+    plan.step("interrupt under every ID", async |rig: &Rig| {
+        rig.ring_under_every_id(0).await
+    });
+    plan.step(
+        "switch interrupts off in the DTE, without a command",
+        async |rig: &Rig| {
+            rig.abort_interrupts("forgetful_patch", rig.ids()[0]).await;
+            Ok(())
+        },
+    );
+    plan.step("interrupt under every ID", async |rig: &Rig| {
+        rig.ring_under_every_id(0).await
+    });
+}

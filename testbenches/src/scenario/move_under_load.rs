@@ -1,0 +1,61 @@
+use super::reasons::stale_where_not_flushed;
+use super::{Parameter, Plan, Scenario};
+use crate::rig::Rig;
+
+const ROUNDS: Parameter = Parameter {
+    name: "rounds",
+    sentence: "how often it interrupts under every ID meanwhile",
+    range: 1..=1000,
+    default: 4,
+};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "move-under-load",
+    sentence: "interrupt under every ID without a pause while another CPU moves the interrupt there and back",
+    parameters: &[ROUNDS],
+    plan,
+    expected: stale_where_not_flushed,
+};
+
+fn plan(plan: &mut Plan<'_>) {
+    let rounds = plan.value(&ROUNDS);
+    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
+        rig.request_ntb_irqs(1, 1).await
+    });
+    plan.step("interrupt under every ID", async |rig: &Rig| {
+        rig.ring_under_every_id(0).await
+    });
+    plan.step("interrupt without a pause", async move |rig: &Rig| {
+        rig.storm(0, rounds).await;
+        Ok(())
+    });
+    plan.meanwhile("CPU 3 moves it to CPU 2", async |rig: &Rig| {
+        rig.on(3).move_irq(0, 2).await
+    });
+    plan.step(
+        "wait for what is under way, and two jiffies",
+        async |rig: &Rig| {
+            rig.settle().await;
+            rig.wait_jiffies(2).await;
+            Ok(())
+        },
+    );
+    plan.step("interrupt without a pause", async move |rig: &Rig| {
+        rig.storm(0, rounds).await;
+        Ok(())
+    });
+    plan.meanwhile("CPU 3 moves it back to CPU 1", async |rig: &Rig| {
+        rig.on(3).move_irq(0, 1).await
+    });
+    plan.step(
+        "wait for what is under way, and two jiffies",
+        async |rig: &Rig| {
+            rig.settle().await;
+            rig.wait_jiffies(2).await;
+            Ok(())
+        },
+    );
+    plan.step("interrupt under every ID", async |rig: &Rig| {
+        rig.ring_under_every_id(0).await
+    });
+}

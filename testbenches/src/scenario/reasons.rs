@@ -1,0 +1,109 @@
+//! Expectations that several scenarios share.
+
+use host_model::checker::FindingKind;
+use host_model::linux::{FlushedIds, IrtCacheDisable, TableIds};
+use sim_bridge::RequesterId;
+
+use super::Expected;
+use crate::run::Spec;
+use crate::topology::kernel_version;
+
+/// Under which of the NTB's IDs the kernel remaps interrupts; those under others are blocked.
+pub(super) fn remapped_ids(spec: &Spec) -> Vec<RequesterId> {
+    let mut ids = spec.topology.ids_with_table(kernel_version(&spec.profile));
+    if spec.profile.table_ids == TableIds::OwnAndIvrs {
+        let (own, ivrs) = (spec.topology.ntb(), &spec.topology.ivrs().aliases);
+        ids.retain(|id| *id == own || ivrs.get(&own) == Some(id));
+    }
+    ids
+}
+
+/// INVALIDATE_INTERRUPT_TABLE commands of a flush: for which IDs. `None` for one INVALIDATE_IOMMU_ALL.
+fn flushed_ids(spec: &Spec) -> Option<Vec<RequesterId>> {
+    let flush = &spec.profile.irt_flush;
+    let mut walk = spec.topology.walk(kernel_version(&spec.profile));
+    if flush
+        .all_above
+        .is_some_and(|above| walk.len() > usize::from(above))
+    {
+        return None;
+    }
+    match flush.ids {
+        FlushedIds::OwnId => walk.truncate(1),
+        FlushedIds::DmaAliases => {}
+        FlushedIds::DistinctAliases => {
+            walk.sort();
+            walk.dedup();
+        }
+    }
+    Some(walk)
+}
+
+/// Commands of a flush, the wait included; 0 where there is none.
+pub(super) fn flush_commands(spec: &Spec) -> usize {
+    if !caches_entries(spec) {
+        return 0;
+    }
+    flushed_ids(spec).map_or(1, |ids| ids.len()) + 1
+}
+
+/// Those of [`remapped_ids`] under which a change of a remapping entry is not invalidated.
+pub(super) fn unflushed_ids(spec: &Spec) -> Vec<RequesterId> {
+    let Some(flushed) = flushed_ids(spec) else {
+        return Vec::new();
+    };
+    let mut ids = remapped_ids(spec);
+    ids.retain(|id| !flushed.contains(id));
+    ids
+}
+
+/// The IOMMU caches remapping entries: not so with a kernel that switches that off, on hardware that can.
+pub(super) fn caches_entries(spec: &Spec) -> bool {
+    spec.profile.irt_flush.irtcachedis != IrtCacheDisable::Always
+}
+
+/// Why not.
+pub(super) const NOTHING_CACHED: &str = "the IOMMU caches no remapping entries";
+
+/// Of whatever changes an entry that is cached under every ID.
+pub(super) fn stale_where_not_flushed(spec: &Spec) -> Expected {
+    if !caches_entries(spec) {
+        return Expected::coherent(NOTHING_CACHED);
+    }
+    stale_where_cached_and_not_flushed(spec)
+}
+
+/// The same, on hardware whose cache can't be switched off.
+pub(super) fn stale_where_cached_and_not_flushed(spec: &Spec) -> Expected {
+    if unflushed_ids(spec).is_empty() {
+        return Expected::coherent("the kernel invalidates under every ID that has a table");
+    }
+    Expected::finds([FindingKind::Stale], why_stale(spec))
+}
+
+/// Why [`unflushed_ids`] has any.
+pub(super) fn why_stale(spec: &Spec) -> &'static str {
+    match spec.profile.irt_flush.ids {
+        FlushedIds::OwnId => {
+            "the kernel invalidates under the function's own ID only: entries under its aliases stay cached"
+        }
+        FlushedIds::DmaAliases | FlushedIds::DistinctAliases => {
+            "an IVRS alias on another bus shares the table, and is none of the DMA aliases that are invalidated"
+        }
+    }
+}
+
+/// Requested interrupts that the IOMMU refuses.
+pub(super) fn blocked(because: &'static str) -> Expected {
+    Expected::coherent(because)
+}
+
+/// Interrupts that another function's table delivers.
+pub(super) fn stolen(because: &'static str) -> Expected {
+    Expected::finds([FindingKind::Misrouted], because)
+}
+
+/// What the driver knew of a function that is gone is used.
+pub(super) fn used_after_release(because: &'static str) -> Expected {
+    Expected::coherent(because)
+}

@@ -1,0 +1,60 @@
+use host_model::checker::FindingKind;
+
+use super::reasons::{flush_commands, unflushed_ids, why_stale};
+use super::{Expected, Plan, Scenario};
+use crate::rig::{Rig, ScenarioError};
+use crate::run::Spec;
+
+/// `CMD_BUFFER_ENTRIES` less the three slots that are never used.
+const RING: usize = 509;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "ring-full",
+    sentence: "two moves while the IOMMU takes no commands: the second flush finds the ring full, gives up, and the \
+               commands that were queued run later",
+    parameters: &[],
+    plan,
+    expected,
+};
+
+fn plan(plan: &mut Plan<'_>) {
+    plan.step("request two interrupts on CPU 1", async |rig: &Rig| {
+        rig.request_ntb_irqs(2, 1).await
+    });
+    plan.step("interrupt under every ID", both);
+    plan.step("the IOMMU takes no more commands", async |rig: &Rig| {
+        rig.stall_commands(true).await;
+        Ok(())
+    });
+    plan.step("move vector 0 to CPU 2", async |rig: &Rig| {
+        rig.move_irq(0, 2).await
+    });
+    plan.step("move vector 1 to CPU 2", async |rig: &Rig| {
+        rig.move_irq(1, 2).await
+    });
+    plan.step("the IOMMU takes commands again", async |rig: &Rig| {
+        rig.stall_commands(false).await;
+        rig.wait_jiffies(2).await;
+        Ok(())
+    });
+    plan.step("interrupt under every ID", both);
+}
+
+async fn both(rig: &Rig) -> Result<(), ScenarioError> {
+    rig.ring_under_every_id(0).await?;
+    rig.ring_under_every_id(1).await
+}
+
+fn expected(spec: &Spec) -> Expected {
+    let commands = flush_commands(spec);
+    if 2 * commands <= RING {
+        return Expected::senseless("two flushes don't fill the ring");
+    }
+    if !unflushed_ids(spec).is_empty() {
+        return Expected::finds([FindingKind::Stale], why_stale(spec));
+    }
+    Expected::coherent(
+        "the second flush stops part of the way, but the first one's commands, which name the same IDs, run after both \
+         changes",
+    )
+}

@@ -1,0 +1,48 @@
+use sim_bridge::SimTime;
+
+use super::reasons::stale_where_not_flushed;
+use super::{Parameter, Plan, Scenario};
+use crate::rig::{Rig, ScenarioError};
+
+const STEP_NS: Parameter = Parameter {
+    name: "step-ns",
+    sentence: "nanoseconds that the IOMMU takes for each step of a command",
+    range: 50..=20_000,
+    default: 2_000,
+};
+
+/// Of 509 commands that fit, PLX's 257 invalidations and a wait are more than half.
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "ring-nearly-full",
+    sentence: "two CPUs flush at the same time while the IOMMU is slow: who finds the ring full spins, nothing is lost",
+    parameters: &[STEP_NS],
+    plan,
+    expected: stale_where_not_flushed,
+};
+
+fn plan(plan: &mut Plan<'_>) {
+    plan.host.timing.iommu_step = SimTime::from_ns(plan.value(&STEP_NS));
+    plan.step("request two interrupts on CPU 0", async |rig: &Rig| {
+        rig.request_ntb_irqs(2, 0).await
+    });
+    plan.step("interrupt under every ID", both);
+    plan.step("CPU 1 moves vector 0 to CPU 3", async |rig: &Rig| {
+        rig.on(1).move_irq(0, 3).await
+    });
+    plan.meanwhile("CPU 2 moves vector 1 to CPU 3", async |rig: &Rig| {
+        rig.on(2).move_irq(1, 3).await
+    });
+    plan.step(
+        "wait two jiffies: the old vectors are freed",
+        async |rig: &Rig| {
+            rig.wait_jiffies(2).await;
+            Ok(())
+        },
+    );
+    plan.step("interrupt under every ID", both);
+}
+
+async fn both(rig: &Rig) -> Result<(), ScenarioError> {
+    rig.ring_under_every_id(0).await?;
+    rig.ring_under_every_id(1).await
+}

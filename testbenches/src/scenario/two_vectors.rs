@@ -1,0 +1,51 @@
+use super::reasons::stale_where_not_flushed;
+use super::{Parameter, Plan, Scenario};
+use crate::rig::Rig;
+
+const MOVES: Parameter = Parameter {
+    name: "moves",
+    sentence: "how often each is moved",
+    range: 1..=100,
+    default: 2,
+};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "two-vectors",
+    sentence: "two CPUs move two vectors of the NTB at the same time, then both interrupt under every ID",
+    parameters: &[MOVES],
+    plan,
+    expected: stale_where_not_flushed,
+};
+
+fn plan(plan: &mut Plan<'_>) {
+    let moves = plan.value(&MOVES);
+    plan.step("request two interrupts on CPU 0", async |rig: &Rig| {
+        rig.request_ntb_irqs(2, 0).await
+    });
+    plan.step("interrupt under every ID", both);
+    for n in 0..moves {
+        // Never back to where it was first cached.
+        let to = if n % 2 == 0 { 3 } else { 2 };
+        plan.step(
+            format!("CPU 1 moves vector 0 to CPU {to}"),
+            async move |rig: &Rig| rig.on(1).move_irq(0, to).await,
+        );
+        plan.meanwhile(
+            format!("CPU 2 moves vector 1 to CPU {to}"),
+            async move |rig: &Rig| rig.on(2).move_irq(1, to).await,
+        );
+        plan.step(
+            "wait two jiffies: the old vectors are freed",
+            async |rig: &Rig| {
+                rig.wait_jiffies(2).await;
+                Ok(())
+            },
+        );
+    }
+    plan.step("interrupt under every ID", both);
+}
+
+async fn both(rig: &Rig) -> Result<(), crate::rig::ScenarioError> {
+    rig.ring_under_every_id(0).await?;
+    rig.ring_under_every_id(1).await
+}

@@ -1,0 +1,45 @@
+use host_model::checker::FindingKind;
+
+use super::reasons::{NOTHING_CACHED, caches_entries};
+use super::{Expected, Plan, Scenario};
+use crate::rig::Rig;
+use crate::run::Spec;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "wait-never-completes",
+    sentence: "the IOMMU takes no commands while an interrupt is moved: the wait times out, and Linux goes on",
+    parameters: &[],
+    plan,
+    expected,
+};
+
+fn plan(plan: &mut Plan<'_>) {
+    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
+        rig.request_ntb_irqs(1, 1).await
+    });
+    plan.step("interrupt under every ID", async |rig: &Rig| {
+        rig.ring_under_every_id(0).await
+    });
+    plan.step("the IOMMU takes no more commands", async |rig: &Rig| {
+        rig.stall_commands(true).await;
+        Ok(())
+    });
+    plan.step("move to CPU 2", async |rig: &Rig| rig.move_irq(0, 2).await);
+    plan.step("wait two jiffies: the old vector is freed", async |rig: &Rig| {
+        rig.wait_jiffies(2).await;
+        Ok(())
+    });
+    plan.step("interrupt under every ID", async |rig: &Rig| {
+        rig.ring_under_every_id(0).await
+    });
+}
+
+fn expected(spec: &Spec) -> Expected {
+    if !caches_entries(spec) {
+        return Expected::coherent(NOTHING_CACHED);
+    }
+    Expected::finds(
+        [FindingKind::Stale],
+        "no kernel looks at the result of the wait: the move counts as done, and nothing was invalidated",
+    )
+}
