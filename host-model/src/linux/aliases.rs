@@ -1,7 +1,9 @@
 //! Aliases: which there are, and how their DTEs follow the function's (Linux drivers/iommu/amd/iommu.c,
 //! `setup_aliases`, `clone_alias`, `get_alias`).
 
+use std::convert::Infallible;
 use std::iter;
+use std::ops::ControlFlow;
 
 use sim_bridge::RequesterId;
 
@@ -9,7 +11,7 @@ use super::LinuxDriver;
 use super::profile::{CloneAlias, CloneSource};
 use crate::driver::DriverError;
 use crate::machine::Cpu;
-use crate::pci::{BridgeKind, Function};
+use crate::pci::Function;
 
 /// One callback of `pci_for_each_dma_alias`.
 pub(super) struct AliasStep {
@@ -31,17 +33,19 @@ impl AliasStep {
 impl LinuxDriver {
     /// `pci_for_each_dma_alias`.
     pub(super) fn alias_steps(&self, function: &Function) -> Vec<AliasStep> {
-        let tree = self.tree.borrow();
-        let above = |bus| tree.bridge_to(bus);
-        let bridges = iter::successors(above(function.id.bus()), |(bridge, _)| above(bridge.id.bus()))
-            .filter(|(_, bridge)| bridge.kind != BridgeKind::PciePort)
-            .map(|(bridge, _)| bridge.id);
-        let own = 1 + function.dma_aliases.iter().count();
-        iter::repeat_n(function.id, own)
-            .chain(bridges)
-            .zip(tree.dma_aliases(function))
-            .map(|(due_to, alias)| AliasStep { due_to, alias })
-            .collect()
+        let mut steps = Vec::new();
+        let walked = self
+            .tree
+            .borrow()
+            .for_each_dma_alias::<Infallible>(function, |due_to, alias| {
+                steps.push(AliasStep {
+                    due_to: due_to.id,
+                    alias,
+                });
+                ControlFlow::Continue(())
+            });
+        let ControlFlow::Continue(()) = walked;
+        steps
     }
 
     /// The IDs of `pci_for_each_dma_alias`.

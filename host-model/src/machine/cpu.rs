@@ -220,13 +220,6 @@ impl Cpu {
             .is_some_and(LocalApic::has_interrupts_off)
     }
 
-    /// Whether this CPU has interrupts disabled.
-    pub fn has_interrupts_off(&self) -> bool {
-        self.machine
-            .apic(self.id)
-            .is_some_and(LocalApic::has_interrupts_off)
-    }
-
     /// Disables interrupts on this CPU until the guard is dropped; nests.
     pub fn disable_interrupts(&self) -> InterruptsOff {
         if let Some(apic) = self.machine.apic(self.id) {
