@@ -14,8 +14,8 @@ use host_model::machine::{Machine, MachineConfig, MemoryError, RunError, Timing}
 use host_model::pci::Function;
 use host_model::trace::{Ending, Event, Kind};
 use ntb_rtl::device::Summary;
-use sim_bridge::SimTime;
 use sim_bridge::link::{Link, LinkError};
+use sim_bridge::{RequesterId, SimTime};
 
 use crate::device::{Device, DeviceOptions, DeviceRunError, LinkKind};
 use crate::rig::{CommandCounts, Finished, Rig, ScenarioError, count_commands};

@@ -22,8 +22,8 @@ use sim_bridge::RequesterId;
 use sim_bridge::tlp::{Body, CompletionStatus, ConfigRead, ConfigType, ConfigWrite, Message, Tlp};
 
 use super::*;
-use crate::run::{Hardware, Interrupts, IrteFormat as Bits};
-use crate::scenario::Scenario;
+use crate::run::{Hardware, Interrupts};
+use crate::scenario::{Expected, Scenario};
 
 const NTB: RequesterId = RequesterId::new(0x41, 0, 0);
 const ALIAS: RequesterId = RequesterId::new(0x41, 0, 1);
@@ -49,20 +49,21 @@ pub(super) fn hardware() -> Hardware {
 }
 
 fn spec() -> Spec {
+    let scenario = Scenario::named("affinity-move").expect("a scenario");
+    let topology = "func1".parse().expect("built in");
     Spec {
-        scenario: Scenario::named("affinity-move").expect("a scenario"),
-        profile: Profile::LINUX_7_2,
-        topology: "func1".parse().expect("built in"),
-        irte: Bits::Bits128,
         seed: 3,
+        ..Spec::new(scenario, Profile::LINUX_7_2, topology)
     }
 }
 
 /// Of a run with these events.
 pub(super) fn outcome(events: Vec<Event>, findings: Vec<Finding>) -> Outcome {
+    let expected = Expected::coherent("there is nothing to find");
     Outcome {
         verdict: Verdict::of(&findings),
-        expected: Verdict::Coherent,
+        difference: expected.compare(&findings),
+        expected,
         interrupts: Interrupts {
             raised: 2,
             delivered: 2,
