@@ -8,6 +8,7 @@ use super::remap::FillToken;
 use super::spec::dte::{DteError, RawDte};
 use super::spec::event::Event;
 use super::spec::irte::{DestinationMode, IntType, IrteError, RawIrte};
+use super::translate::{PageLookup, PteRead};
 
 /// A memory write to 0xFEEx_xxxx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,15 +38,18 @@ pub trait Observer {
     const LOOKS: bool = true;
     /// The device table entry.
     fn dte(&mut self, lookup: Lookup<RawDte>);
-    /// The interrupt remapping table entry.
-    fn irte(&mut self, lookup: Lookup<RawIrte>);
+    /// The interrupt remapping table entry of an interrupt message.
+    fn irte(&mut self, _lookup: Lookup<RawIrte>) {}
+    /// An entry of a memory request's page tables.
+    fn pte(&mut self, _read: PteRead) {}
+    /// The page of a memory request.
+    fn page(&mut self, _lookup: PageLookup) {}
 }
 
 /// Does not look.
 impl Observer for () {
     const LOOKS: bool = false;
     fn dte(&mut self, _: Lookup<RawDte>) {}
-    fn irte(&mut self, _: Lookup<RawIrte>) {}
 }
 
 /// Keeps what it sees.

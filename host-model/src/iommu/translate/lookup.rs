@@ -8,9 +8,10 @@ use sim_bridge::RequesterId;
 use vm_memory::GuestMemory;
 
 use super::super::Iommu;
-use super::super::cache::{CacheEvent, CacheKind, Guard, InvalidationCause};
+use super::super::cache::{CacheEvent, CacheKind, Guard, Inserted, InvalidationCause};
 use super::super::config::Config;
 use super::super::in_flight::{InFlightGuard, LookupKind};
+use super::super::outcome::{LookupFrom, Observer};
 use super::super::remap::TableEntry;
 use super::super::spec::command::PageRange;
 use super::super::spec::dte::{MemoryDteRules, RawDte};
@@ -20,6 +21,7 @@ use super::super::sync::fence;
 use super::super::tables::Dte;
 use super::iotlb::{Began, FillGuard, Iotlb};
 use super::known_domains::KnownDomains;
+use super::observed::{PageLookup, PteRead};
 use super::page_walk::{PageWalk, WalkStep};
 use super::request::{AddressType, MemoryRequest, Translation, TranslationOutcome, TranslationResponse};
 use super::verdict::{Domain, DteVerdict, Exclusion, MemoryJudge, Refusal};
@@ -177,10 +179,28 @@ impl<M: GuestMemory> Iommu<M> {
     /// A memory request. What the caches hold is answered at once, as of some moment during the call.
     #[inline]
     pub fn translate(&self, request: &MemoryRequest) -> TranslationResponse<'_> {
-        match self.known_translation(request) {
-            Some(translation) => TranslationResponse::Answer(TranslationOutcome::Translated(translation)),
-            None => self.walk_tables(request),
+        self.translate_observed(request, &mut ())
+    }
+
+    /// The memory read of a fill is back. `token` must be this IOMMU's.
+    #[inline]
+    pub fn complete_translation<'a>(&'a self, token: TranslationToken<'a>) -> TranslationResponse<'a> {
+        self.complete_translation_observed(token, &mut ())
+    }
+
+    /// Like [`Self::translate`], for somebody who looks at the table entries.
+    #[inline]
+    pub fn translate_observed<O: Observer>(
+        &self,
+        request: &MemoryRequest,
+        observer: &mut O,
+    ) -> TranslationResponse<'_> {
+        if !O::LOOKS
+            && let Some(translation) = self.known_translation(request)
+        {
+            return translated(translation);
         }
+        self.walk_tables(request, observer)
     }
 
     /// [`Self::translate`] and [`Self::complete_translation`] in one, for whoever has no clock: table reads take no
@@ -195,7 +215,7 @@ impl<M: GuestMemory> Iommu<M> {
 
     #[inline(never)]
     fn translate_by_tables(&self, request: &MemoryRequest) -> TranslationOutcome {
-        let mut response = self.walk_tables(request);
+        let mut response = self.walk_tables(request, &mut ());
         loop {
             response = match response {
                 TranslationResponse::Answer(outcome) => return outcome,
@@ -204,8 +224,12 @@ impl<M: GuestMemory> Iommu<M> {
         }
     }
 
-    /// The memory read of a fill is back. `token` must be this IOMMU's.
-    pub fn complete_translation<'a>(&'a self, token: TranslationToken<'a>) -> TranslationResponse<'a> {
+    /// Like [`Self::complete_translation`], for somebody who looks at the table entries.
+    pub fn complete_translation_observed<'a>(
+        &'a self,
+        token: TranslationToken<'a>,
+        observer: &mut impl Observer,
+    ) -> TranslationResponse<'a> {
         let TranslationToken { walk, read, guard } = token;
         let judge = self.memory_judge(&walk.request, walk.exclusion);
         match read {
@@ -214,7 +238,7 @@ impl<M: GuestMemory> Iommu<M> {
                 raw: Ok(raw),
             } => {
                 let dte = self.cache_dte(walk.request.requester, walk.dte_guard, address, raw);
-                self.by_dte(walk, &dte, guard)
+                self.by_dte(walk, &dte, guard, observer)
             }
             TableRead::Dte {
                 address,
@@ -225,21 +249,35 @@ impl<M: GuestMemory> Iommu<M> {
                 walk: tables,
                 fill,
                 raw: Ok(raw),
-            } => match judge.entry(&domain, tables, raw) {
-                Ok(WalkStep::Entry(tables)) => self.read_entry(walk, domain, tables, fill, guard),
-                Ok(WalkStep::Page(page)) => {
-                    let (iotlb, address) = (&self.translations.iotlb, walk.request.address);
-                    let fill = if self.config.faults.fill_races_invalidation {
-                        iotlb.racing_guard(domain.id, address)
-                    } else {
-                        fill
-                    };
-                    let inserted = iotlb.insert(domain.id, address, &page, fill);
-                    self.count_insertion(CacheKind::Iotlb, inserted);
-                    translated(judge.translation(&domain, &page))
+            } => {
+                observer.pte(PteRead {
+                    address: tables.entry_address(),
+                    raw,
+                });
+                match judge.entry(&domain, tables, raw) {
+                    Ok(WalkStep::Entry(tables)) => self.read_entry(walk, domain, tables, fill, guard),
+                    Ok(WalkStep::Page(page)) => {
+                        let (iotlb, address) = (&self.translations.iotlb, walk.request.address);
+                        let fill = if self.config.faults.fill_races_invalidation {
+                            iotlb.racing_guard(domain.id, address)
+                        } else {
+                            fill
+                        };
+                        let inserted = iotlb.insert(domain.id, address, &page, fill);
+                        self.count_insertion(CacheKind::Iotlb, inserted);
+                        observer.page(PageLookup {
+                            from: match inserted {
+                                Inserted::Filled { .. } => LookupFrom::Fill,
+                                Inserted::Refused => LookupFrom::Uncached,
+                            },
+                            domain: domain.id,
+                            page,
+                        });
+                        translated(judge.translation(&domain, &page))
+                    }
+                    Err(refusal) => self.refuse(&walk, refusal),
                 }
-                Err(refusal) => self.refuse(&walk, refusal),
-            },
+            }
             TableRead::Pte {
                 domain,
                 walk: tables,
@@ -298,7 +336,7 @@ impl<M: GuestMemory> Iommu<M> {
         Some(Translation { address, attributes })
     }
 
-    fn walk_tables(&self, request: &MemoryRequest) -> TranslationResponse<'_> {
+    fn walk_tables(&self, request: &MemoryRequest, observer: &mut impl Observer) -> TranslationResponse<'_> {
         let device = request.requester;
         // First of all: an invalidation that is not seen below waits for this walk.
         let guard = self.in_flight.begin(device, LookupKind::Memory);
@@ -318,7 +356,7 @@ impl<M: GuestMemory> Iommu<M> {
             Err(refusal) => return self.refuse(&walk, refusal),
         }
         if let Some(dte) = self.cached_dte(device) {
-            return self.by_dte(walk, &dte, guard);
+            return self.by_dte(walk, &dte, guard, observer);
         }
         let Some(address) = self.dte_address(device) else {
             return self.refuse(&walk, judge.out_of_range_device());
@@ -330,7 +368,14 @@ impl<M: GuestMemory> Iommu<M> {
         TranslationResponse::Fill(TranslationToken { walk, read, guard })
     }
 
-    fn by_dte<'a>(&'a self, walk: Walk, dte: &Dte, guard: InFlightGuard<'a>) -> TranslationResponse<'a> {
+    fn by_dte<'a>(
+        &'a self,
+        walk: Walk,
+        dte: &Dte,
+        guard: InFlightGuard<'a>,
+        observer: &mut impl Observer,
+    ) -> TranslationResponse<'a> {
+        observer.dte(dte.lookup);
         let judge = self.memory_judge(&walk.request, walk.exclusion);
         let domain = match judge.dte(&dte.lookup.raw) {
             Ok(DteVerdict::Answer(outcome)) => return TranslationResponse::Answer(outcome),
@@ -345,9 +390,14 @@ impl<M: GuestMemory> Iommu<M> {
         let (iotlb, address) = (&self.translations.iotlb, walk.request.address);
         let hit = iotlb
             .find(domain.id, address)
-            .and_then(|page| judge.hit(&domain, &page));
-        if let Some(hit) = hit {
+            .and_then(|page| Some((page, judge.hit(&domain, &page)?)));
+        if let Some((page, hit)) = hit {
             self.counters.count(CacheKind::Iotlb, CacheEvent::Hit);
+            observer.page(PageLookup {
+                from: LookupFrom::Hit,
+                domain: domain.id,
+                page,
+            });
             return translated(hit);
         }
         self.counters.count(CacheKind::Iotlb, CacheEvent::Miss);

@@ -8,11 +8,13 @@
 mod iotlb;
 mod known_domains;
 mod lookup;
+mod observed;
 mod page_walk;
 mod request;
 mod verdict;
 
 pub use lookup::TranslationToken;
+pub use observed::{ObservedTranslation, PageLookup, PteRead};
 pub use page_walk::WalkError;
 pub use request::{
     Access, AddressType, MemoryRequest, Translation, TranslationError, TranslationOutcome,
