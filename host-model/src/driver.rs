@@ -95,6 +95,21 @@ pub enum DriverError {
     NoSpace(RequesterId),
 }
 
+/// What a function of a driver does, by which findings name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A call of [`IommuDriver`], by name.
+    Call(&'static str),
+    /// Invalidates a remapping entry that has changed.
+    FlushIrte,
+    /// Invalidates the memory half of a device table entry that has changed.
+    FlushDte,
+    /// Invalidates translations of a domain.
+    FlushPages,
+    /// Points device table entries at a remapping table, and invalidates them.
+    SetTable,
+}
+
 /// An IOMMU driver. Every call runs on a CPU and takes simulated time.
 #[async_trait(?Send)]
 pub trait IommuDriver {
@@ -152,4 +167,9 @@ pub trait IommuDriver {
 
     /// Switches the IOMMU, which may have lost its registers and caches, on again.
     async fn resume(&self, cpu: &Cpu) -> Result<(), DriverError>;
+
+    /// The function that does this, by its name in the driver's source; `None` if that is not known.
+    fn function(&self, _role: Role) -> Option<&'static str> {
+        None
+    }
 }

@@ -12,6 +12,7 @@ mod dev_data;
 mod device_table;
 mod firmware;
 mod flush;
+mod functions;
 #[cfg(test)]
 mod golden;
 mod guest;
@@ -36,7 +37,7 @@ use std::rc::Rc;
 use async_trait::async_trait;
 use sim_bridge::RequesterId;
 
-use crate::driver::{Allocation, DriverError, Entry, GuestTarget, Interrupts, IommuDriver, Target};
+use crate::driver::{Allocation, DriverError, Entry, GuestTarget, Interrupts, IommuDriver, Role, Target};
 use crate::exec::SpinLock;
 use crate::iommu::spec::command::{Command, PageRange};
 use crate::iommu::spec::dte::DTE_BYTES;
@@ -254,6 +255,10 @@ impl IommuDriver for LinuxDriver {
     async fn resume(&self, cpu: &Cpu) -> Result<(), DriverError> {
         self.power_up(cpu).await;
         Ok(())
+    }
+
+    fn function(&self, role: Role) -> Option<&'static str> {
+        self.profile.function(role)
     }
 }
 
