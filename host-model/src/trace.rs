@@ -72,6 +72,8 @@ pub enum Kind {
         request: MemoryRequest,
         /// What becomes of it.
         outcome: TranslationOutcome,
+        /// How that compares with memory; `None` without a checker.
+        freshness: Option<Freshness>,
     },
     /// The IOMMU's command processor, logs or own interrupts moved on.
     Stepped(Step),

@@ -17,6 +17,8 @@ use serde::Serialize;
 
 use crate::device::{self, DeviceOptions, ERROR, LinkKind};
 use crate::matrix::Selection;
+use crate::report::explain::long;
+use crate::report::finding_id::{FindingId, ParseFindingIdError};
 use crate::report::json::RunJson;
 use crate::report::text;
 use crate::rig::ScenarioError;
@@ -51,6 +53,10 @@ enum Subcommands {
     ///
     /// Exit status: 0 as expected, 1 what is found is not as expected, 2 bad usage or input, 3 the simulation failed.
     Run(Box<RunArgs>),
+    /// Run the case of a finding again, and tell at length how it came about.
+    ///
+    /// Exit status: 0 it is told, 2 there is no such finding, 3 the simulation failed.
+    Explain(Box<ExplainArgs>),
     /// The RTL side alone, for a host in another process.
     Device(DeviceArgs),
 }
@@ -104,6 +110,16 @@ struct RunArgs {
 }
 
 #[derive(Args)]
+struct ExplainArgs {
+    /// As `run` names it: affinity-move@6.12-func1:stale:41:00.1:0
+    #[arg(value_parser = finding)]
+    finding: FindingId,
+    /// Where the device runs: process or thread
+    #[arg(long, value_name = "LINK", default_value = "process", value_parser = own_link)]
+    link: LinkKind,
+}
+
+#[derive(Args)]
 struct DeviceArgs {
     /// The link: a path, or - for a socket on standard input
     #[arg(long, value_name = "PATH")]
@@ -137,6 +153,7 @@ pub fn main() -> ExitCode {
     let status = match Cli::parse().command {
         Subcommands::List => list(),
         Subcommands::Run(args) => run_all(&args),
+        Subcommands::Explain(args) => explain(&args),
         Subcommands::Device(args) => run_device(args),
     };
     ExitCode::from(status.unwrap_or_else(|stop| match stop {
@@ -301,12 +318,7 @@ impl Results {
             };
             let result = run(spec, link, &options);
             progress("");
-            let outcome = result.map_err(|error| match error {
-                SimulationError::Steps(_) | SimulationError::Scenario(ScenarioError::NotApplicable(_)) => {
-                    Stop::Input(format!("{name}: {error}"))
-                }
-                error => Stop::Simulation(format!("{name}: {error}")),
-            })?;
+            let outcome = result.map_err(|error| stop(&name, &error))?;
             self.trace(&name, spec, &outcome);
             self.verdicts.push((outcome.verdict, outcome.is_expected()));
             match args.format {
@@ -417,6 +429,33 @@ fn once_each<T: Clone + PartialEq>(named: &[T]) -> Vec<T> {
     once
 }
 
+fn explain(ExplainArgs { finding, link }: &ExplainArgs) -> Result<u8, Stop> {
+    let spec = &finding.spec;
+    let device = DeviceOptions {
+        topology: spec.topology.clone(),
+        every_cycle: false,
+        waves: None,
+    };
+    progress(&spec.to_string());
+    let outcome = run(spec, link, &device);
+    progress("");
+    let outcome = outcome.map_err(|error| stop(&spec.to_string(), &error))?;
+    let text = long(finding, &outcome, text::width()).map_err(|error| Stop::Input(error.to_string()))?;
+    emit(&text)?;
+    Ok(AS_EXPECTED)
+}
+
+/// Why a run has no outcome.
+fn stop(name: &str, error: &SimulationError) -> Stop {
+    let message = format!("{name}: {error}");
+    match error {
+        SimulationError::Steps(_) | SimulationError::Scenario(ScenarioError::NotApplicable(_)) => {
+            Stop::Input(message)
+        }
+        _ => Stop::Simulation(message),
+    }
+}
+
 fn run_device(args: DeviceArgs) -> Result<u8, Stop> {
     let DeviceArgs {
         link,
@@ -473,6 +512,19 @@ fn process() -> Result<LinkKind, String> {
     env::current_exe()
         .map(LinkKind::Process)
         .map_err(|error| format!("can't find this program for the device process: {error}"))
+}
+
+/// One that needs nobody else.
+fn own_link(text: &str) -> Result<LinkKind, String> {
+    match link(text)? {
+        LinkKind::Path(_) => Err("`explain` starts the device itself: process or thread".to_owned()),
+        own => Ok(own),
+    }
+}
+
+fn finding(text: &str) -> Result<FindingId, String> {
+    text.parse()
+        .map_err(|error: ParseFindingIdError| error.to_string())
 }
 
 fn seed(text: &str) -> Result<u64, String> {

@@ -371,6 +371,7 @@ fn host(
         tree.clone(),
         machine.memory(),
     )?);
+    machine.with_checker(|checker| checker.set_driver(driver.clone()));
     let finished = machine.run(|cpu| async move {
         let rig = Rig::start(cpu, topology, kernel, &host, driver, tree).await?;
         steps.run(&rig).await?;

@@ -282,7 +282,19 @@ mod tests {
         let short = shortest(&failures[0], in_thread).expect("steps can be left out");
         assert!(Fault::of(in_thread(&short.spec)).is_some(), "it is what it says");
         let told = [(&failures[0], Some(short)), (&failures[1], None)];
-        insta::assert_snapshot!(report::seeds::text(&told, &specs(), &seeds, 100), @"");
+        insta::assert_snapshot!(report::seeds::text(&told, &specs(), &seeds, 100), @r"
+        wrong 6.12 func1 seed 7: not expected: stale
+            repeat: ntb-cosim run wrong --kernel 6.12 --aliases func1 --seed 7
+            4 of 7 steps do:
+               1 request the interrupt
+               3 interrupt
+               5 move
+               6 interrupt again
+            repeat: ntb-cosim run wrong --kernel 6.12 --aliases func1 --seed 7 --steps 1,3,5,6
+        wrong 6.12 func1 seed 8: not expected: stale
+            repeat: ntb-cosim run wrong --kernel 6.12 --aliases func1 --seed 8
+        seeds 7..9, 2 combinations: 4 runs; 2 not as expected
+        ");
     }
 
     #[test]

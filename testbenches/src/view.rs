@@ -95,8 +95,16 @@ pub fn sequence(events: &[Event]) -> String {
             ),
             Kind::Translated {
                 request,
-                outcome: outcome @ TranslationOutcome::Refused { .. },
-            } => Line::of("iommu   ", request.requester, translation(request, outcome)),
+                outcome,
+                freshness: judged,
+            } => {
+                let told = freshness(*judged);
+                if told.is_empty() && !matches!(outcome, TranslationOutcome::Refused { .. }) {
+                    continue;
+                }
+                let text = format!("{}{told}", translation(request, outcome));
+                Line::of("iommu   ", request.requester, text)
+            }
             Kind::OwnInterrupt { about, reached } => {
                 Line::plain(format!("iommu   {}", own_interrupt(*about, reached)))
             }
@@ -277,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refused_memory_requests_and_the_iommus_own_interrupts_are_in_the_sequence() {
+    fn memory_requests_that_are_refused_or_stale_and_the_iommus_own_interrupts_are_in_the_sequence() {
         let request = MemoryRequest {
             requester: RequesterId::new(0x41, 0, 0),
             address: 0x1000,
@@ -286,10 +294,16 @@ mod tests {
             pasid: None,
         };
         let about = InterruptSource::Event;
-        let translated = |outcome| Kind::Translated { request, outcome };
+        let judged = |outcome, freshness| Kind::Translated {
+            request,
+            outcome,
+            freshness,
+        };
+        let translated = |outcome| judged(outcome, Some(Freshness::Fresh));
         let kinds = [
             Kind::ScenarioStep("DMA".to_owned()),
             translated(TranslationOutcome::Forwarded),
+            judged(TranslationOutcome::Forwarded, Some(Freshness::Stale)),
             translated(TranslationOutcome::Refused {
                 reason: TranslationError::DtePermissions(Access::Write),
                 event: None,
@@ -310,6 +324,7 @@ mod tests {
         });
         let expected = "
 # DMA
+iommu   41:00.0: Write at 0x1000 forwarded (STALE)
 iommu   41:00.0: Write at 0x1000 refused: the DTE does not allow Write
 iommu   Event interrupt at CPU 1, 3
 iommu   Event interrupt lost: no local APIC 0x9

@@ -1,29 +1,50 @@
-//! The coherence checker: compares every cached answer of the IOMMU with what memory says, and tells how they came to
-//! differ.
+//! The coherence checker: compares every cached answer of the IOMMU with what memory says, watches what the driver does
+//! beside, and tells of each mistake how it came about.
 //!
 //! It walks the tables in guest memory by itself. Each write to a table opens a *change*, owned by the driver call that
 //! made it and closed when the call returns. A cached answer that differs from memory is *in flight* while the oldest
 //! change that it misses is open, *stale* afterwards. It is judged once, when it is given.
+//!
+//! What is found is a [`Finding`]; [`FindingKind`] says in which order they are bad.
 
+mod endings;
+mod explain;
 mod finding;
 mod history;
+mod ids;
+mod interrupts;
+mod leftovers;
+mod locks;
+mod memory;
+mod pages;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-pub use finding::{Finding, FindingKind, History, Place, Verdict};
+pub use endings::Sender;
+pub use explain::Explanation;
+pub use finding::{
+    Cached, Finding, FindingKind, History, Mistake, Place, Subject, Tables, Used, Verdict, Written,
+};
 pub use history::CallId;
+pub use locks::{Held, Meanwhile};
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use sim_bridge::{RequesterId, SimTime};
 use vm_memory::GuestMemoryMmap;
 
-use crate::iommu::spec::command::Command;
-use crate::iommu::{Answer, InterruptRequest, LookupFrom, Outcome, Step};
-use crate::trace::Ending;
-use history::{Change, Changes, Invalidations, Moment};
+use crate::driver::{IommuDriver, Role};
+use crate::iommu::Step;
+use crate::iommu::spec::dte::RawDte;
+use crate::iommu::spec::irte::{IrteFlags, RawIrte};
+use crate::trace::Kind;
+use finding::UNKNOWN;
+use history::{Change, Changes, Commands, Moment};
+use locks::Locks;
+use memory::PageFill;
 use walk::Walk;
 
 /// How a cached answer compares with memory.
@@ -41,19 +62,21 @@ pub enum Freshness {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sample(Moment);
 
-/// Which table's entry is cached, under which requester ID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Cached {
-    Dte(RequesterId),
-    Irte(RequesterId, u16),
+/// A DTE that was cached.
+#[derive(Debug, Clone, Copy, Default)]
+struct DteFill {
+    at: Moment,
+    raw: RawDte,
 }
 
-/// When a cached entry was read from memory.
+/// A remapping entry that was cached.
 #[derive(Debug, Clone, Copy, Default)]
-struct Read {
+struct IrteFill {
     at: Moment,
-    /// When the DTE was that said where.
+    /// When the DTE was read that said where.
     dte_at: Moment,
+    address: u64,
+    raw: RawIrte,
 }
 
 /// A cached entry that is not what memory says.
@@ -62,6 +85,12 @@ struct Missed {
     /// The oldest that it misses; `None` if nobody known made it.
     change: Option<Change>,
     cached: Cached,
+    /// Who should have seen to it.
+    role: Role,
+    /// The entry itself did not change.
+    moved_away: bool,
+    /// In words, when it was cached and now.
+    words: [String; 2],
 }
 
 impl Missed {
@@ -70,14 +99,22 @@ impl Missed {
     }
 }
 
-/// Watches one IOMMU.
+/// Watches one IOMMU and its driver.
 pub struct Checker {
     walk: Walk,
     moment: Moment,
     changes: Changes,
-    invalidations: Invalidations,
-    fills: HashMap<Cached, Read>,
-    findings: BTreeMap<(RequesterId, u16, FindingKind), Finding>,
+    commands: Commands,
+    dtes: HashMap<RequesterId, DteFill>,
+    irtes: HashMap<(RequesterId, u16), IrteFill>,
+    /// By domain and page.
+    pages: HashMap<(u16, u64), PageFill>,
+    /// For whom remapping entries were written, by address.
+    owners: HashMap<u64, RequesterId>,
+    last_store: u64,
+    locks: Locks,
+    driver: Option<Rc<dyn IommuDriver>>,
+    findings: BTreeMap<(Subject, FindingKind), Finding>,
 }
 
 impl Checker {
@@ -87,21 +124,38 @@ impl Checker {
             walk: Walk::new(memory),
             moment: Moment::default(),
             changes: Changes::default(),
-            invalidations: Invalidations::default(),
-            fills: HashMap::new(),
+            commands: Commands::default(),
+            dtes: HashMap::new(),
+            irtes: HashMap::new(),
+            pages: HashMap::new(),
+            owners: HashMap::new(),
+            last_store: 0,
+            locks: Locks::default(),
+            driver: None,
             findings: BTreeMap::new(),
         }
     }
 
-    /// A driver call began.
-    pub fn call_began(&mut self, name: &'static str) -> CallId {
-        self.changes.call_began(name)
+    /// Findings name functions of this driver from now on.
+    pub fn set_driver(&mut self, driver: Rc<dyn IommuDriver>) {
+        self.driver = Some(driver);
+    }
+
+    /// A lock that is held longer than this with interrupts off is a finding. The default is 1 ms.
+    pub fn limit_lock_holds(&mut self, limit: SimTime) {
+        self.locks.limit = limit;
+    }
+
+    /// A driver call began on a CPU.
+    pub fn call_began(&mut self, name: &'static str, cpu: u32) -> CallId {
+        self.changes.call_began(name, cpu)
     }
 
     /// It returned: its changes close.
     pub fn call_ended(&mut self, call: CallId, time: SimTime) {
         let moment = self.next(time);
-        self.changes.call_ended(call, moment);
+        let changed = self.changes.call_ended(call, moment);
+        self.look_for_leftovers(call, &changed);
     }
 
     /// The register that says where the device table is was written.
@@ -126,17 +180,91 @@ impl Checker {
 
     /// Software is about to write memory.
     pub fn about_to_store(&mut self, address: u64, bytes: &[u8], call: Option<CallId>, time: SimTime) {
-        if !self.walk.is_table(address) {
+        self.last_store = address;
+        if !self.walk.may_be_table(address, bytes.len()) {
             return;
         }
         let moment = self.next(time);
         let old = self.walk.read(address, bytes.len());
         for (at, (&old, &new)) in (address..).zip(old.iter().zip(bytes)) {
-            if self.walk.is_change(at, old, new) {
-                self.changes.add(at, Change { moment, call });
+            if self.walk.is_change(at, old, new)
+                && let Some(entry) = self.walk.entry_at(at)
+            {
+                self.changes.add(at, entry, Change { moment, call });
             }
         }
         self.walk.about_to_store(address, bytes);
+    }
+
+    /// Something happened on a CPU.
+    pub fn observe(&mut self, cpu: u32, call: Option<CallId>, kind: &Kind, time: SimTime) {
+        match kind {
+            Kind::IrteWritten {
+                device, index, raw, ..
+            } => self.written(*device, *index, *raw),
+            Kind::UsedAfterRelease {
+                function,
+                device,
+                released_at,
+                released_on,
+            } => self.used_after_release(function, *device, (*released_at, *released_on), time),
+            Kind::Lock { .. }
+            | Kind::Queued(_)
+            | Kind::RegisterWritten { .. }
+            | Kind::KernelLog(_)
+            | Kind::CallEnded(_)
+            | Kind::DteWritten { .. } => {
+                let name = call.map(|call| self.changes.name_of(call));
+                if let Some(held) = self.locks.observe(cpu, name, kind, time) {
+                    self.held(held);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An entry was written for a device. Its address is where the last store was, unless that was elsewhere.
+    fn written(&mut self, device: RequesterId, index: u16, raw: RawIrte) {
+        let stored = Some(self.last_store).filter(|at| self.walk.index_at(*at) == Some(index.into()));
+        let Some(address) = stored.or_else(|| self.walk.irte_address(device, index)) else {
+            return;
+        };
+        // Who has freed it is still the one that it was written for.
+        if raw != 0 {
+            self.owners.insert(address, device);
+        }
+    }
+
+    fn used_after_release(
+        &mut self,
+        function: &'static str,
+        device: RequesterId,
+        (released_at, released_on): (SimTime, u32),
+        time: SimTime,
+    ) {
+        let mistake = || Mistake::UseAfterRelease {
+            function,
+            released_at,
+            released_on,
+            used_at: time,
+        };
+        let key = (Subject::Device(device), FindingKind::UseAfterRelease);
+        self.finding(key, None, mistake).function = Some(function);
+    }
+
+    fn held(&mut self, held: Held) {
+        let subject = Subject::Lock {
+            lock: held.lock,
+            cpu: held.cpu,
+        };
+        let function = held.call.and_then(|call| self.function(Role::Call(call)));
+        let longest = self.finding((subject, FindingKind::Held), None, || Mistake::Held(held.clone()));
+        longest.function = function;
+        if let Mistake::Held(known) = &mut longest.mistake
+            && known.span() < held.span()
+        {
+            *known = held;
+        }
     }
 
     /// The IOMMU is about to read table entries.
@@ -146,124 +274,42 @@ impl Checker {
 
     /// The IOMMU's own work.
     pub fn stepped(&mut self, step: &Step, time: SimTime) {
-        if let Step::CommandExecuted { command, .. } = step {
+        if let Step::CommandExecuted { command, .. } | Step::CompletionStored { command, .. } = step {
             let moment = self.next(time);
-            self.invalidations.add(moment, *command);
+            self.commands.executed(moment, *command);
         }
     }
 
-    /// Judges an answer when it is given. `samples` says when each address was read for it.
-    pub fn judge(&mut self, answer: &Answer, samples: &[(u64, Sample)], time: SimTime) -> Freshness {
-        let request = &answer.request;
-        let index = index(request);
-        let sampled = |address| {
-            let sample = samples.iter().rev().find(|(at, _)| *at == address);
-            sample.map(|(_, Sample(moment))| *moment).unwrap_or_default()
-        };
-        let mut missed = None;
-        let mut dte_at = Moment::default();
-        if let Some(dte) = answer.dte {
-            let cached = Cached::Dte(request.requester);
-            dte_at = match dte.from {
-                LookupFrom::Hit => self.fills.get(&cached).copied().unwrap_or_default().at,
-                LookupFrom::Fill | LookupFrom::Uncached => sampled(dte.address),
-            };
-            // The interrupt half: what else is in a DTE decides nothing here.
-            let (half, address) = (dte.raw[2].to_le_bytes(), dte.address + 16);
-            match dte.from {
-                LookupFrom::Fill => _ = self.fills.insert(cached, Read { at: dte_at, dte_at }),
-                LookupFrom::Hit => missed = self.missed(cached, &half, &[0xff; 8], address, address),
-                LookupFrom::Uncached => {}
-            }
-        }
-        if let Some(irte) = answer.irte {
-            let cached = Cached::Irte(request.requester, index);
-            let bytes = &irte.raw.to_le_bytes()[..self.walk.irte_bytes()];
-            let compared = self.walk.cached_bits(irte.raw).to_le_bytes();
-            match irte.from {
-                LookupFrom::Fill => {
-                    let at = sampled(irte.address);
-                    self.fills.insert(cached, Read { at, dte_at });
-                }
-                LookupFrom::Hit => {
-                    // None where the DTE no longer has a table: then it is the DTE that is missed.
-                    let now = self.walk.irte_address(request.requester, index);
-                    let irte = now.and_then(|now| self.missed(cached, bytes, &compared, irte.address, now));
-                    missed = missed.into_iter().chain(irte).min_by_key(Missed::order);
-                }
-                LookupFrom::Uncached => {}
-            }
-        }
-        let Some(Missed {
-            since,
-            change,
-            cached,
-        }) = missed
-        else {
-            return Freshness::Fresh;
-        };
-        if change.is_some_and(|change| self.changes.is_open(change.call)) {
-            return Freshness::InFlight;
-        }
-        let got = place(&answer.outcome);
-        let key = (request.requester, index, FindingKind::Stale);
-        if !self.findings.contains_key(&key) {
-            let expected = self.walk.expected(request.requester, index);
-            let history = self.history(cached, since, change, time);
-            let invalidated = self.invalidated(cached, since, change);
-            let finding = self.finding(key, got, expected);
-            finding.history = Some(history);
-            if !invalidated {
-                finding.missing_invalidations.push(request.requester);
-            }
-        }
-        Freshness::Stale
-    }
-
-    /// An interrupt message has ended.
-    pub fn ended(&mut self, answer: &Answer, freshness: Option<Freshness>, ending: Ending) {
-        let request = &answer.request;
-        let index = index(request);
-        let kind = match (freshness, ending) {
-            (Some(Freshness::Stale), _) => FindingKind::Stale,
-            (_, Ending::Misrouted { .. }) => FindingKind::Misrouted,
-            (_, Ending::Spurious { .. } | Ending::Special { .. }) => FindingKind::Spurious,
-            (_, Ending::Lost(_)) => FindingKind::Lost,
-            (_, Ending::Delivered { .. } | Ending::Blocked) => return,
-        };
-        let expected = self.walk.expected(request.requester, index);
-        let finding = self.finding((request.requester, index, kind), place(&answer.outcome), expected);
-        finding.endings.push(ending);
-    }
-
-    /// The device says that it sent more messages than have ended.
-    pub fn never_ended(&mut self, requester: RequesterId) {
-        self.finding((requester, 0, FindingKind::Lost), None, None);
-    }
-
-    /// All findings, one for each requester ID, index and kind, in that order.
+    /// All findings, one for each subject and kind, in that order.
     pub fn findings(&self) -> Vec<Finding> {
         self.findings.values().cloned().collect()
     }
 
-    /// The finding of this kind, or a new one without a history.
+    /// The finding, or a new one; `got` is where its first interrupt went.
     fn finding(
         &mut self,
-        key: (RequesterId, u16, FindingKind),
+        key: (Subject, FindingKind),
         got: Option<Place>,
-        expected: Option<Place>,
+        mistake: impl FnOnce() -> Mistake,
     ) -> &mut Finding {
-        let (requester, index, kind) = key;
+        let ((subject, kind), walk) = (key, &self.walk);
         self.findings.entry(key).or_insert_with(|| Finding {
             kind,
-            requester,
-            index,
+            subject,
             got,
-            expected,
-            missing_invalidations: Vec::new(),
-            history: None,
+            expected: match subject {
+                Subject::Entry { requester, index } => walk.expected(requester, index),
+                _ => None,
+            },
+            mistake: mistake(),
+            missing: Vec::new(),
+            function: None,
             endings: Vec::new(),
         })
+    }
+
+    fn function(&self, role: Role) -> Option<&'static str> {
+        self.driver.as_ref()?.function(role)
     }
 
     fn next(&mut self, time: SimTime) -> Moment {
@@ -274,89 +320,130 @@ impl Checker {
         self.moment
     }
 
-    /// The oldest change that a cached entry misses, if it is not what memory says: `bytes` were read at `was`, and
-    /// belong at `now`. What is not in `compared` is not cached.
-    fn missed(&self, cached: Cached, bytes: &[u8], compared: &[u8], was: u64, now: u64) -> Option<Missed> {
-        let Read { at: since, dte_at } = self.fills.get(&cached).copied().unwrap_or_default();
+    /// A write, as it is told.
+    fn told(&self, change: Option<Change>) -> Written {
+        let Some(Change { moment, call }) = change else {
+            return UNKNOWN;
+        };
+        let by = call.map(|call| self.changes.name_of(call));
+        Written {
+            at: moment.time,
+            by,
+            cpu: call.map(|call| self.changes.cpu_of(call)),
+            function: by.and_then(|by| self.function(Role::Call(by))),
+        }
+    }
+
+    /// Addresses from `now` on where memory differs from `bytes` in what is in `compared`.
+    fn differing(&self, now: u64, bytes: &[u8], compared: &[u8]) -> Vec<u64> {
         let current = self.walk.read(now, bytes.len());
-        let differing: Vec<u64> = (now..)
+        (now..)
             .zip(current.iter().zip(bytes).zip(compared))
             .filter(|(_, ((a, b), compared))| (*a ^ *b) & *compared != 0)
             .map(|(at, _)| at)
-            .collect();
-        if differing.is_empty() {
-            return None;
-        }
-        let (changed, since_read) = match cached {
-            // The DTE points to another table than it did, which may have come before the entry was read.
-            Cached::Irte(requester, _) if was != now => {
-                (self.walk.dte_interrupts(requester).collect(), dte_at)
-            }
-            _ => (differing, since),
-        };
-        let change = changed
+            .collect()
+    }
+
+    /// The oldest change of any of these bytes after a moment.
+    fn oldest(&self, bytes: impl IntoIterator<Item = u64>, since: Moment) -> Option<Change> {
+        bytes
             .into_iter()
-            .filter_map(|at| self.changes.first_after(at, since_read))
-            .min_by_key(|change| change.moment.order);
-        Some(Missed {
-            since,
-            change,
-            cached,
-        })
+            .filter_map(|at| self.changes.first_after(at, since))
+            .min_by_key(|change| change.moment.order)
     }
 
-    /// Whether it was, since it was read and since that change.
-    fn invalidated(&self, cached: Cached, read: Moment, change: Option<Change>) -> bool {
-        let moments = change.map(|change| change.moment).into_iter().chain([read]);
-        let since = moments.max_by_key(|moment| moment.order).unwrap_or(read);
-        self.invalidations
-            .after(since, None)
-            .any(|command| match (command, cached) {
-                (Command::InvalidateIommuAll, _) => true,
-                (Command::InvalidateDevtabEntry(id), Cached::Dte(cached)) => *id == cached,
-                (Command::InvalidateInterruptTable(id), Cached::Irte(cached, _)) => *id == cached,
-                _ => false,
-            })
+    /// What an answer is that missed this; once it is stale, `used` is told of it.
+    fn conclude(
+        &mut self,
+        missed: Vec<Missed>,
+        subject: impl Fn(Cached) -> Subject,
+        used: Used,
+    ) -> Freshness {
+        let Some(missed) = missed.into_iter().min_by_key(Missed::order) else {
+            return Freshness::Fresh;
+        };
+        if missed
+            .change
+            .is_some_and(|change| self.changes.is_open(change.call))
+        {
+            return Freshness::InFlight;
+        }
+        let subject = subject(missed.cached);
+        self.findings.remove(&(subject, FindingKind::Left));
+        if !self.findings.contains_key(&(subject, FindingKind::Stale)) {
+            self.not_invalidated(subject, FindingKind::Stale, &missed, Some(used));
+        }
+        Freshness::Stale
     }
 
-    fn history(&self, cached: Cached, since: Moment, change: Option<Change>, now: SimTime) -> History {
-        let (moment, call) = change.map_or((Moment::default(), None), |change| (change.moment, change.call));
-        let until = self.changes.end_of(call);
+    fn not_invalidated(&mut self, subject: Subject, kind: FindingKind, missed: &Missed, used: Option<Used>) {
+        let got = used.as_ref().and_then(|used| used.place);
+        let history = self.history(missed, used);
+        let (function, missing) = (self.function(missed.role), history::command_for(missed.cached));
+        let moments = missed.change.map(|change| change.moment).into_iter();
+        let since = moments.chain([missed.since]).max_by_key(|moment| moment.order);
+        let invalidated = self
+            .commands
+            .invalidated_after(missed.cached, since.unwrap_or_default());
+        let finding = self.finding((subject, kind), got, || Mistake::NotInvalidated(history));
+        if !invalidated {
+            finding.missing.push(missing);
+            finding.function = function;
+        }
+    }
+
+    fn history(&self, missed: &Missed, used: Option<Used>) -> History {
+        let change = missed.change;
+        let moment = change.map_or(Moment::default(), |change| change.moment);
+        let returned = self.changes.end_of(change.and_then(|change| change.call));
+        let about = self
+            .commands
+            .after(moment, returned)
+            .filter(|(_, command)| history::is_about(command, missed.cached));
         let mut invalidated = Vec::new();
-        for command in self.invalidations.after(moment, until) {
-            let (Command::InvalidateInterruptTable(id) | Command::InvalidateDevtabEntry(id)) = command else {
-                continue;
-            };
-            if !invalidated.contains(id) {
-                invalidated.push(*id);
+        let mut invalidated_at = None;
+        for (at, command) in about {
+            invalidated_at.get_or_insert(at.time);
+            if !invalidated.contains(command) {
+                invalidated.push(*command);
             }
         }
+        let completion = returned.and_then(|_| self.commands.last_completion(moment, returned));
+        let [was, is] = missed.words.clone();
         History {
-            cached_at: since.time,
-            changed_at: moment.time,
-            changed_by: call.map_or("nobody known", |call| self.changes.name_of(call)),
-            entry: match cached {
-                Cached::Dte(_) => "DTE",
-                Cached::Irte(..) => "IRTE",
-            },
+            cached: missed.cached,
+            owner: self.owner_of(missed.cached),
+            cached_at: missed.since.time,
+            was,
+            is,
+            changed: self.told(change),
+            moved_away: missed.moved_away,
             invalidated,
-            told_complete_at: until.map(|end| end.time),
-            used_at: now,
+            invalidated_at,
+            told_complete_at: completion.map(|at| at.time),
+            returned_at: returned.map(|at| at.time),
+            used,
         }
     }
-}
 
-/// Of the remapping entry that a message selects.
-fn index(request: &InterruptRequest) -> u16 {
-    (request.data & 0x7ff) as u16
-}
+    /// For whom a cached remapping entry was written.
+    fn owner_of(&self, cached: Cached) -> Option<RequesterId> {
+        let Cached::Irte(requester, index) = cached else {
+            return None;
+        };
+        let filled = self.irtes.get(&(requester, index))?;
+        self.owners.get(&filled.address).copied()
+    }
 
-fn place(outcome: &Outcome) -> Option<Place> {
-    match outcome {
-        Outcome::Remapped(interrupt) => Some(Place {
-            cpu: interrupt.destination(),
-            vector: interrupt.vector(),
-        }),
-        Outcome::Forwarded { .. } | Outcome::Posted(_) | Outcome::Blocked { .. } => None,
+    /// A remapping entry in words.
+    fn irte_in_words(&self, raw: RawIrte) -> String {
+        match self.walk.place(raw) {
+            Some(place) => place.to_string(),
+            None if IrteFlags::of(raw).remap_en && IrteFlags::of(raw).guest_mode => {
+                "a virtual CPU".to_owned()
+            }
+            None if IrteFlags::of(raw).remap_en => "an illegal entry".to_owned(),
+            None => "RemapEn 0".to_owned(),
+        }
     }
 }

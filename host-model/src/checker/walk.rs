@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::Place;
 use crate::iommu::spec::dte::{DTE_BYTES, DteInterrupts};
 use crate::iommu::spec::irte::{GuestIrte, Irte, IrteFlags, IrteFormat, RawIrte};
+use crate::iommu::spec::page_table::PTE_BYTES;
 
 /// DTE.IntCtl: remap.
 const INT_CTL_REMAP: u8 = 2;
@@ -22,6 +23,8 @@ pub(super) struct Walk {
     format: IrteFormat,
     /// Interrupt remapping tables by address, with their length in bytes.
     tables: BTreeMap<u64, u64>,
+    /// Page table entries that the IOMMU has read, by address.
+    ptes: BTreeSet<u64>,
 }
 
 impl Walk {
@@ -32,6 +35,7 @@ impl Walk {
             segment_bits: 0,
             format: IrteFormat::Bits32,
             tables: BTreeMap::new(),
+            ptes: BTreeSet::new(),
         }
     }
 
@@ -70,10 +74,54 @@ impl Walk {
         bytes
     }
 
-    /// Whether this address is in the device table or in a table that a DTE points to.
-    pub(super) fn is_table(&self, address: u64) -> bool {
-        let below = self.tables.range(..=address).next_back();
-        self.in_device_table(address).is_some() || below.is_some_and(|(start, len)| address - start < *len)
+    /// The IOMMU reads a page table entry: its writes are changes from now on.
+    pub(super) fn reads_pte(&mut self, address: u64) {
+        self.ptes.insert(address & !(PTE_BYTES - 1));
+    }
+
+    /// Where the remapping table is that holds an address.
+    fn in_remapping_table(&self, address: u64) -> Option<u64> {
+        let (&start, &len) = self.tables.range(..=address).next_back()?;
+        (address - start < len).then_some(start)
+    }
+
+    /// Whether a store may be to a table.
+    pub(super) fn may_be_table(&self, address: u64, len: usize) -> bool {
+        let end = address.saturating_add(len as u64);
+        let device_table = &self.device_table;
+        device_table
+            .iter()
+            .any(|table| address < table.end && table.start < end)
+            || self.in_remapping_table(address).is_some()
+            || self.tables.range(address..end).next().is_some()
+            || self.ptes.range(address & !(PTE_BYTES - 1)..end).next().is_some()
+    }
+
+    /// Where the table entry begins that holds an address: a DTE, an IRTE of a table that a DTE points to, or a page
+    /// table entry that was read.
+    pub(super) fn entry_at(&self, address: u64) -> Option<u64> {
+        if let Some(offset) = self.in_device_table(address) {
+            return Some(address - offset % DTE_BYTES);
+        }
+        if let Some(start) = self.in_remapping_table(address) {
+            return Some(address - (address - start) % self.format.bytes());
+        }
+        let pte = address & !(PTE_BYTES - 1);
+        self.ptes.contains(&pte).then_some(pte)
+    }
+
+    /// The index of the IRTE that begins at an address.
+    pub(super) fn index_at(&self, address: u64) -> Option<u64> {
+        let start = self.in_remapping_table(address)?;
+        Some((address - start) / self.format.bytes())
+    }
+
+    /// An IRTE.
+    pub(super) fn irte(&self, address: u64) -> RawIrte {
+        let mut raw = [0; 16];
+        let len = self.irte_bytes();
+        raw[..len].copy_from_slice(&self.read(address, len));
+        RawIrte::from_le_bytes(raw)
     }
 
     /// Bits of a cached entry that must be as in memory: all but those that the IOMMU reads on every use.
@@ -89,7 +137,7 @@ impl Walk {
     pub(super) fn is_change(&self, address: u64, old: u8, new: u8) -> bool {
         let [old, new] = [old, new].map(RawIrte::from);
         let begins_irte =
-            self.in_device_table(address).is_none() && address.is_multiple_of(self.format.bytes());
+            self.in_remapping_table(address).is_some() && address.is_multiple_of(self.format.bytes());
         let bits = if begins_irte {
             self.cached_bits(old) | self.cached_bits(new)
         } else {
@@ -117,29 +165,47 @@ impl Walk {
         }
     }
 
-    /// Where the bytes of a DTE's interrupt half are.
-    pub(super) fn dte_interrupts(&self, requester: RequesterId) -> Range<u64> {
+    fn dte(&self, requester: RequesterId) -> u64 {
         let segment = u32::from(requester.0) << self.segment_bits >> 16;
         let index = requester.0 & 0xffff >> self.segment_bits;
-        let start = self.device_table[segment as usize].start + DTE_BYTES * u64::from(index) + 16;
+        self.device_table[segment as usize].start + DTE_BYTES * u64::from(index)
+    }
+
+    /// Where the bytes of a DTE's memory half are.
+    pub(super) fn dte_memory(&self, requester: RequesterId) -> Range<u64> {
+        let start = self.dte(requester);
+        start..start + 16
+    }
+
+    /// Where the bytes of a DTE's interrupt half are.
+    pub(super) fn dte_interrupts(&self, requester: RequesterId) -> Range<u64> {
+        let start = self.dte(requester) + 16;
         start..start + 8
+    }
+
+    /// Where memory says that a requester ID's remapping table is, and how many entries it has; `None` if it has none.
+    pub(super) fn remapping_table(&self, requester: RequesterId) -> Option<(u64, u32)> {
+        let word = self.read(self.dte_interrupts(requester).start, 8);
+        let dte = DteInterrupts::from_bits(u64::from_le_bytes(*word.first_chunk()?));
+        let has = dte.valid() && dte.int_ctl() == INT_CTL_REMAP;
+        has.then(|| (dte.table_root() << 6, 1 << dte.table_length()))
     }
 
     /// Where memory says that the entry is; `None` if there is none.
     pub(super) fn irte_address(&self, requester: RequesterId, index: u16) -> Option<u64> {
-        let word = self.read(self.dte_interrupts(requester).start, 8);
-        let dte = DteInterrupts::from_bits(u64::from_le_bytes(*word.first_chunk()?));
-        let has = dte.valid() && dte.int_ctl() == INT_CTL_REMAP && u32::from(index) < 1 << dte.table_length();
-        has.then(|| (dte.table_root() << 6) + self.format.bytes() * u64::from(index))
+        let (start, entries) = self.remapping_table(requester)?;
+        let index = u32::from(index);
+        (index < entries).then(|| start + self.format.bytes() * u64::from(index))
     }
 
     /// Where memory says that a remapped interrupt goes; `None` if nowhere.
     pub(super) fn expected(&self, requester: RequesterId, index: u16) -> Option<Place> {
-        let mut raw = [0; 16];
-        let len = self.irte_bytes();
-        let address = self.irte_address(requester, index)?;
-        raw[..len].copy_from_slice(&self.read(address, len));
-        let irte = Irte::parse(u128::from_le_bytes(raw), self.format, false).ok()?;
+        self.place(self.irte(self.irte_address(requester, index)?))
+    }
+
+    /// Where an entry sends interrupts; `None` if nowhere.
+    pub(super) fn place(&self, raw: RawIrte) -> Option<Place> {
+        let irte = Irte::parse(raw, self.format, false).ok()?;
         Some(Place {
             cpu: irte.destination,
             vector: irte.vector,

@@ -5,6 +5,7 @@ use sim_bridge::RequesterId;
 use super::descriptor::{Descriptor, IrqCounts};
 use super::vectors::{VectorIrq, Vectors};
 use super::{CpuMask, Irq, IrqError};
+use crate::checker::Sender;
 use crate::driver::MsiMessage;
 use crate::iommu::InterruptRequest;
 use crate::trace::Ending;
@@ -111,6 +112,17 @@ impl IrqState {
         let irq = Irq(self.next);
         self.next += 1;
         irq
+    }
+
+    /// Who sent a message, and whether anybody waits for it.
+    pub(crate) fn sender(&self, request: &InterruptRequest) -> Sender {
+        let function = self.functions.get(&request.requester).copied();
+        let requested = self.descriptors.values().any(|descriptor| {
+            Some(descriptor.chip.device()) == function
+                && descriptor.message.data == request.data
+                && descriptor.handler.is_some()
+        });
+        Sender { function, requested }
     }
 
     /// What it means that a request arrives at a CPU's vector.

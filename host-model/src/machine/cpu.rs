@@ -68,7 +68,9 @@ impl Cpu {
         name: &'static str,
         body: impl FnOnce(Self) -> F,
     ) -> T {
-        let call = self.machine.with_checker(|checker| checker.call_began(name));
+        let call = self
+            .machine
+            .with_checker(|checker| checker.call_began(name, self.id));
         self.record(Source::Driver(self.id), Kind::CallBegan(name));
         let result = body(Self { call, ..self.clone() }).await;
         if let Some(call) = call {
@@ -81,6 +83,9 @@ impl Cpu {
 
     /// Adds an event to the trace.
     pub fn record(&self, source: Source, kind: Kind) {
+        let time = self.machine.now();
+        self.machine
+            .with_checker(|checker| checker.observe(self.id, self.call, &kind, time));
         self.machine.record(source, kind);
     }
 

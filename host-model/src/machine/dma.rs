@@ -3,8 +3,11 @@
 use sim_bridge::tlp::{Attributes, Body, CompletionStatus, MemRead, MemWrite, Tlp};
 
 use super::Machine;
+use crate::checker::Freshness;
+use crate::iommu::TableEntry;
 use crate::iommu::translate::{
-    Access, AddressType, MemoryRequest, Translation, TranslationOutcome, TranslationResponse,
+    Access, AddressType, MemoryRequest, ObservedTranslation, Translation, TranslationOutcome,
+    TranslationResponse,
 };
 use crate::trace::{Dropped, Kind, Source};
 
@@ -91,20 +94,60 @@ impl Machine {
     /// invalidation that retires later has waited for it.
     async fn translate(&self, request: MemoryRequest) -> TranslationOutcome {
         self.executor().sleep(self.timing().iommu_hit).await;
+        let (outcome, freshness) = match self.is_checked() {
+            true => self.translate_checked(request).await,
+            false => (self.translate_unchecked(request).await, None),
+        };
+        self.record(
+            Source::Iommu,
+            Kind::Translated {
+                request,
+                outcome,
+                freshness,
+            },
+        );
+        self.run_iommu();
+        outcome
+    }
+
+    async fn translate_unchecked(&self, request: MemoryRequest) -> TranslationOutcome {
         let mut response = self.iommu().translate(&request);
-        let outcome = loop {
+        loop {
             match response {
-                TranslationResponse::Answer(outcome) => break outcome,
+                TranslationResponse::Answer(outcome) => return outcome,
                 TranslationResponse::Fill(token) => {
                     self.executor().sleep(self.timing().iommu_memory_read).await;
                     response = self.iommu().complete_translation(token);
                     self.run_iommu();
                 }
             }
+        }
+    }
+
+    async fn translate_checked(&self, request: MemoryRequest) -> (TranslationOutcome, Option<Freshness>) {
+        let mut samples = Vec::new();
+        let mut observed = ObservedTranslation::default();
+        let mut sampled = self.sample();
+        let mut response = self.iommu().translate_observed(&request, &mut observed);
+        let outcome = loop {
+            match response {
+                TranslationResponse::Answer(outcome) => break outcome,
+                TranslationResponse::Fill(token) => {
+                    samples.push((token.address(), sampled));
+                    if let TableEntry::Pte { .. } = token.entry() {
+                        self.with_checker(|checker| checker.reads_pte(token.address()));
+                    }
+                    self.executor().sleep(self.timing().iommu_memory_read).await;
+                    sampled = self.sample();
+                    response = self.iommu().complete_translation_observed(token, &mut observed);
+                    self.run_iommu();
+                }
+            }
         };
-        self.record(Source::Iommu, Kind::Translated { request, outcome });
-        self.run_iommu();
-        outcome
+        let freshness = self.with_checker(|checker| {
+            checker.judge_translation(&request, &outcome, &observed, &samples, self.now())
+        });
+        (outcome, freshness)
     }
 
     pub(super) fn is_memory(&self, address: u64, len: u64) -> bool {

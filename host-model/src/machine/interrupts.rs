@@ -13,11 +13,7 @@ use crate::trace::{Ending, Kind, Loss, Source};
 impl Machine {
     /// Takes an interrupt message through the IOMMU.
     pub(super) async fn remap(&self, request: InterruptRequest) -> (Answer, Option<Freshness>) {
-        let sample = || {
-            self.with_checker(|checker| checker.sample(self.now()))
-                .unwrap_or_default()
-        };
-        let mut sampled = sample();
+        let mut sampled = self.sample();
         let mut samples = Vec::new();
         let mut observed = Observed::default();
         let mut response = self.iommu().request_observed(&request, &mut observed);
@@ -27,7 +23,7 @@ impl Machine {
                 Response::Fill(token) => {
                     samples.push((token.address(), sampled));
                     self.executor().sleep(self.timing().iommu_memory_read).await;
-                    sampled = sample();
+                    sampled = self.sample();
                     response = self.iommu().complete_observed(token, &mut observed);
                     self.run_iommu();
                 }
@@ -49,7 +45,8 @@ impl Machine {
             self.executor().sleep(self.timing().apic).await;
         }
         let ending = self.ending(&answer);
-        self.with_checker(|checker| checker.ended(&answer, freshness, ending));
+        let sender = self.irqs().sender(&answer.request);
+        self.with_checker(|checker| checker.ended(&answer, freshness, ending, sender, self.now()));
         self.record(
             ending.cpu().map_or(Source::Iommu, Source::Cpu),
             Kind::Ended {

@@ -33,7 +33,7 @@ use sim_bridge::link::{Link, LinkError};
 use sim_bridge::tlp::Completion;
 use sim_bridge::{RequesterId, SimTime};
 
-use crate::checker::Checker;
+use crate::checker::{Checker, Sample};
 use crate::exec::{Executor, Signal};
 use crate::iommu::{Config, Iommu};
 use crate::irq::{IrqState, common_interrupt};
@@ -303,6 +303,16 @@ impl Machine {
             .checker
             .as_ref()
             .map(|checker| ask(&mut checker.borrow_mut()))
+    }
+
+    fn is_checked(&self) -> bool {
+        self.0.checker.is_some()
+    }
+
+    /// The IOMMU is about to read table entries.
+    fn sample(&self) -> Sample {
+        self.with_checker(|checker| checker.sample(self.now()))
+            .unwrap_or_default()
     }
 
     /// The number of interrupt messages that have ended somewhere.

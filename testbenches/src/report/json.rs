@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use host_model::checker::{Finding, Place};
+use host_model::checker::{Explanation, Finding, Place};
+use host_model::iommu::spec::command::Command;
 use serde::Serialize;
 
+use super::finding_id::FindingId;
 use crate::run::{Interrupts, Outcome, Spec};
 
 /// One run. CPU numbers, vectors and indices are numbers, requester IDs as `41:00.1`.
@@ -37,14 +39,26 @@ struct InterruptsJson {
 
 #[derive(Debug, Serialize)]
 struct FindingJson {
+    /// What `explain` takes.
+    id: String,
     kind: &'static str,
-    rid: String,
-    index: u16,
+    rid: Option<String>,
+    index: Option<u16>,
+    sentence: String,
+    history: Vec<MomentJson>,
+    missing: Option<String>,
+    function: Option<&'static str>,
     vector_got: Option<u8>,
     vector_expected: Option<u8>,
     cpu_got: Option<u32>,
     cpu_expected: Option<u32>,
     missing_invalidations: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct MomentJson {
+    time_ps: u64,
+    what: String,
 }
 
 impl RunJson {
@@ -61,7 +75,11 @@ impl RunJson {
             interrupts: outcome.interrupts.into(),
             commands: outcome.commands.clone(),
             commands_per_move: outcome.commands_per_move.clone(),
-            findings: outcome.findings.iter().map(FindingJson::from).collect(),
+            findings: outcome
+                .findings
+                .iter()
+                .map(|finding| FindingJson::new(spec, finding))
+                .collect(),
         }
     }
 }
@@ -91,23 +109,38 @@ impl From<Interrupts> for InterruptsJson {
     }
 }
 
-impl From<&Finding> for FindingJson {
-    fn from(finding: &Finding) -> Self {
+impl FindingJson {
+    fn new(spec: &Spec, finding: &Finding) -> Self {
         let vector = |place: Option<Place>| place.map(|place| place.vector);
         let cpu = |place: Option<Place>| place.map(|place| place.cpu);
+        let told = Explanation {
+            finding,
+            others: Vec::new(),
+        };
+        let history = told.history().into_iter().map(|(time, what)| MomentJson {
+            time_ps: time.as_ps(),
+            what,
+        });
+        let missing = finding.missing.iter().filter_map(|command| match command {
+            Command::InvalidateDevtabEntry(id) | Command::InvalidateInterruptTable(id) => {
+                Some(id.to_string())
+            }
+            _ => None,
+        });
         Self {
+            id: FindingId::of(spec, finding).to_string(),
             kind: finding.kind.name(),
-            rid: finding.requester.to_string(),
-            index: finding.index,
+            rid: finding.subject.requester().map(|id| id.to_string()),
+            index: finding.subject.index(),
+            sentence: told.sentence(),
+            history: history.collect(),
+            missing: told.missing(),
+            function: finding.function,
             vector_got: vector(finding.got),
             vector_expected: vector(finding.expected),
             cpu_got: cpu(finding.got),
             cpu_expected: cpu(finding.expected),
-            missing_invalidations: finding
-                .missing_invalidations
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            missing_invalidations: missing.collect(),
         }
     }
 }

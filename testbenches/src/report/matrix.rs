@@ -80,10 +80,15 @@ fn letter(cell: &Cell) -> char {
 fn verdict_letter(verdict: Verdict) -> char {
     match verdict {
         Verdict::Coherent => '.',
+        Verdict::Bad(FindingKind::UseAfterRelease) => 'u',
         Verdict::Bad(FindingKind::Stale) => 's',
+        Verdict::Bad(FindingKind::Stolen) => 't',
         Verdict::Bad(FindingKind::Misrouted) => 'm',
         Verdict::Bad(FindingKind::Lost) => 'l',
+        Verdict::Bad(FindingKind::Blocked) => 'b',
         Verdict::Bad(FindingKind::Spurious) => 'p',
+        Verdict::Bad(FindingKind::Left) => 'f',
+        Verdict::Bad(FindingKind::Held) => 'h',
     }
 }
 

@@ -1,5 +1,7 @@
 //! Results, for programs and for people.
 
+pub mod explain;
+pub mod finding_id;
 pub mod json;
 pub mod matrix;
 pub mod seeds;

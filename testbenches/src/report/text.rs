@@ -1,13 +1,11 @@
 //! Results for a person at a terminal: a line a run, what was found explained under it.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
-use host_model::checker::{Finding, FindingKind, History, Verdict};
-use host_model::trace::{Ending, Loss};
-use sim_bridge::{RequesterId, SimTime};
+use host_model::checker::{Explanation, FindingKind, Verdict};
 
+use super::finding_id::FindingId;
 use crate::run::{Interrupts, Outcome, Spec};
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -41,16 +39,16 @@ pub fn run(spec: &Spec, outcome: &Outcome, width: usize) -> String {
         seed => format!("seed {seed}, "),
     };
     let mut text = format!(
-        "{scenario:16} {:5} {topology:14} {style}{:9}{style:#} {expected}  {DIM}{seed}{}{DIM:#}\n",
+        "{scenario:20} {:7} {topology:14} {style}{:9}{style:#} {expected}  {DIM}{seed}{}{DIM:#}\n",
         spec.profile,
         outcome.verdict,
         counts(&outcome.interrupts)
     );
-    for group in group(&outcome.findings) {
-        let indent = textwrap::Options::new(width.max(40))
-            .initial_indent("    ")
-            .subsequent_indent("    ");
-        for paragraph in explain(group) {
+    let indent = textwrap::Options::new(width.max(40))
+        .initial_indent("    ")
+        .subsequent_indent("    ");
+    for told in Explanation::of(&outcome.findings) {
+        for paragraph in paragraphs(spec, &told) {
             text += &textwrap::fill(&paragraph, &indent);
             text.push('\n');
         }
@@ -62,21 +60,26 @@ pub fn run(spec: &Spec, outcome: &Outcome, width: usize) -> String {
 pub fn senseless(spec: &Spec, because: &str) -> String {
     let (scenario, topology) = (spec.scenario.name, spec.topology.to_string());
     format!(
-        "{scenario:16} {:5} {topology:12} {DIM}not run: {because}{DIM:#}\n",
+        "{scenario:20} {:7} {topology:12} {DIM}not run: {because}{DIM:#}\n",
         spec.profile
     )
+}
+
+/// The short form of a finding.
+pub fn paragraphs(spec: &Spec, told: &Explanation<'_>) -> Vec<String> {
+    let mut paragraphs = vec![told.sentence()];
+    let look_at = told.finding.function.map(|function| format!(" ({function})"));
+    if let Some(missing) = told.missing() {
+        paragraphs.push(format!("Missing: {missing}{}.", look_at.unwrap_or_default()));
+    }
+    paragraphs.push(format!("ntb-cosim explain {}", FindingId::of(spec, told.finding)));
+    paragraphs
 }
 
 /// The end of a list of runs.
 pub fn summary(verdicts: &[(Verdict, bool)]) -> String {
     let count = |verdict| verdicts.iter().filter(|(v, _)| *v == verdict).count();
-    let kinds = [
-        FindingKind::Stale,
-        FindingKind::Misrouted,
-        FindingKind::Lost,
-        FindingKind::Spurious,
-    ];
-    let all = std::iter::once(Verdict::Coherent).chain(kinds.map(Verdict::Bad));
+    let all = std::iter::once(Verdict::Coherent).chain(FindingKind::ALL.into_iter().rev().map(Verdict::Bad));
     let counted: Vec<String> = all
         .filter(|v| count(*v) > 0)
         .map(|verdict| format!("{} {verdict}", count(verdict)))
@@ -97,7 +100,7 @@ pub fn summary(verdicts: &[(Verdict, bool)]) -> String {
 fn style(verdict: Verdict) -> Style {
     match verdict {
         Verdict::Coherent => GREEN,
-        Verdict::Bad(FindingKind::Stale) => RED,
+        Verdict::Bad(kind) if kind >= FindingKind::Stale => RED,
         Verdict::Bad(_) => YELLOW,
     }
 }
@@ -125,115 +128,4 @@ fn counts(interrupts: &Interrupts) -> String {
         .map(|(n, name)| format!("{n} {name}"))
         .collect();
     format!("{raised} raised: {}", parts.join(", "))
-}
-
-/// Neighbouring findings that tell the same of consecutive requester IDs.
-fn group(findings: &[Finding]) -> impl Iterator<Item = &[Finding]> {
-    findings.chunk_by(|a, b| {
-        let told = |f: &Finding| {
-            let history = f
-                .history
-                .as_ref()
-                .map(|h| (h.changed_by, h.changed_at, h.entry, h.invalidated.clone()));
-            (
-                f.kind,
-                f.index,
-                f.got,
-                f.expected,
-                f.missing_invalidations.len(),
-                history,
-                f.endings.clone(),
-            )
-        };
-        a.requester.0.checked_add(1) == Some(b.requester.0) && told(a) == told(b)
-    })
-}
-
-fn explain(group: &[Finding]) -> Vec<String> {
-    let (first, last) = match group {
-        [] => return Vec::new(),
-        [one] => (one, None),
-        [first, .., last] => (first, Some(last)),
-    };
-    let ids = match last {
-        None => first.requester.to_string(),
-        Some(last) => format!("{} .. {} ({} IDs)", first.requester, last.requester, group.len()),
-    };
-    let got = first.got.map_or("nowhere".to_owned(), |place| place.to_string());
-    let expected = match first.expected {
-        Some(place) => format!("to {place}"),
-        None => "nowhere".to_owned(),
-    };
-    let mut paragraphs = vec![format!(
-        "{ids}, index {}: went to {got}{}; by memory it goes {expected}.",
-        first.index,
-        met(first)
-    )];
-    if let Some(history) = &first.history {
-        paragraphs.push(told(first, history));
-    }
-    if !first.missing_invalidations.is_empty() {
-        let command = match first.history.as_ref().map(|history| history.entry) {
-            Some("DTE") => "INVALIDATE_DEVTAB_ENTRY",
-            _ => "INVALIDATE_INTERRUPT_TABLE",
-        };
-        paragraphs.push(format!("Missing: {command} for {ids}."));
-    }
-    paragraphs
-}
-
-/// What the interrupts met where they went.
-fn met(finding: &Finding) -> String {
-    let mut met: Vec<&str> = Vec::new();
-    for ending in &finding.endings {
-        let what = match ending {
-            Ending::Delivered { .. } => "where its own handler still is",
-            Ending::Misrouted { .. } => "where another's handler is (misrouted)",
-            Ending::Spurious { .. } => "where no handler is (spurious)",
-            Ending::Special { .. } => "without a vector (spurious)",
-            Ending::Blocked => "but was blocked",
-            Ending::Lost(Loss::NoApic(_)) => "where no CPU is (lost)",
-            Ending::Lost(Loss::Posted(_)) => "where no virtual CPU runs (lost)",
-            Ending::Lost(_) => "which no CPU takes (lost)",
-        };
-        if !met.contains(&what) {
-            met.push(what);
-        }
-    }
-    met.iter().map(|what| format!(", {what}")).collect()
-}
-
-fn told(finding: &Finding, history: &History) -> String {
-    let mut text = format!(
-        "The IOMMU cached the {} for {} at {}. {} changed it at {} and invalidated {}",
-        history.entry,
-        finding.requester,
-        us(history.cached_at),
-        history.changed_by,
-        us(history.changed_at),
-        ids(&history.invalidated),
-    );
-    // Writing to a string does not fail.
-    let _ = match history.told_complete_at {
-        Some(at) => write!(
-            text,
-            "; it returned at {}, and the old entry was used at {}.",
-            us(at),
-            us(history.used_at)
-        ),
-        None => write!(text, "; the old entry was used at {}.", us(history.used_at)),
-    };
-    text
-}
-
-fn ids(ids: &[RequesterId]) -> String {
-    match ids {
-        [] => "nothing".to_owned(),
-        [one] => format!("{one} only"),
-        [first, .., last] => format!("{first} .. {last} ({} IDs)", ids.len()),
-    }
-}
-
-fn us(time: SimTime) -> String {
-    format!("{:.2} us", time.as_ps() as f64 / 1e6)
 }

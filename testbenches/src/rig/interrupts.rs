@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use host_model::driver::MsiMessage;
-use host_model::irq::{Handler, Irq, IrqReturn};
+use host_model::irq::{Handler, Irq, IrqReturn, MsiDevice};
 use ntb_rtl::registers;
 use sim_bridge::RequesterId;
 
@@ -35,8 +35,27 @@ impl Rig {
     /// # Errors
     /// See [`IrqError`](host_model::irq::IrqError).
     pub async fn request_ntb_irqs(&self, vectors: u16, on: u32) -> Result<(), ScenarioError> {
-        let (core, msix) = (self.core(), &self.ntb().msix);
-        let irqs = core.allocate_vectors(&self.cpu, msix, vectors).await?;
+        let allocated = self.core().allocate_vectors(&self.cpu, &self.ntb().msix, vectors);
+        self.request_each(allocated.await?, on).await
+    }
+
+    /// The same with messages of its MSI, 1 to 32.
+    ///
+    /// # Errors
+    /// See [`IrqError`](host_model::irq::IrqError).
+    pub async fn request_ntb_msi(&self, messages: u8, on: u32) -> Result<(), ScenarioError> {
+        let msi = MsiDevice {
+            id: self.ids()[0],
+            capability: registers::config::MSI,
+            messages: registers::MSI_VECTORS as u8,
+            wide: true,
+            maskable: true,
+        };
+        let allocated = self.core().allocate_msi(&self.cpu, &msi, messages).await?;
+        self.request_each(allocated, on).await
+    }
+
+    async fn request_each(&self, irqs: Vec<Irq>, on: u32) -> Result<(), ScenarioError> {
         *self.shared.messages.borrow_mut() = irqs
             .iter()
             .filter_map(|&irq| self.cpu.machine().irqs().message(irq))
@@ -49,7 +68,7 @@ impl Rig {
                     IrqReturn::Handled
                 })
             });
-            core.request(&self.cpu, irq, on, handler).await?;
+            self.core().request(&self.cpu, irq, on, handler).await?;
         }
         *self.shared.ntb_irqs.borrow_mut() = irqs;
         Ok(())

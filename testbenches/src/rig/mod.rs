@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use host_model::checker::Finding;
 use host_model::driver::{DriverError, IommuDriver, MsiMessage};
-use host_model::irq::{Irq, IrqCore, IrqError, MsixDevice};
+use host_model::irq::{HotplugError, Irq, IrqCore, IrqError, MsixDevice};
 use host_model::linux::LinuxDriver;
 use host_model::machine::Cpu;
 use host_model::pci::{EnumerateError, Found, KernelVersion, PciTree, TreeError, enumerate};
@@ -39,6 +39,9 @@ pub enum ScenarioError {
     /// The interrupt core failed.
     #[error(transparent)]
     Irq(#[from] IrqError),
+    /// A CPU can't go away.
+    #[error(transparent)]
+    Hotplug(#[from] HotplugError),
     /// The IOMMU driver failed.
     #[error(transparent)]
     Driver(#[from] DriverError),

@@ -1,3 +1,4 @@
+use host_model::checker::FindingKind;
 use host_model::linux::{CloneAlias, CloneSource};
 
 use super::reasons::{blocked, stale_where_not_flushed, unflushed_ids};
@@ -49,9 +50,10 @@ fn expected(spec: &Spec) -> Expected {
         // All that isn't invalidated has lost its table.
         let unflushed = unflushed_ids(spec);
         if !unflushed.is_empty() && unflushed.iter().all(by_bridge) {
-            return blocked(
+            let blocked = blocked(
                 "probing it again copies the bridge's DTE over that of what the bridge sends under, which has no table",
             );
+            return blocked.and(FindingKind::Left, "and its entries stay cached");
         }
     }
     stale_where_not_flushed(spec)

@@ -43,6 +43,17 @@ impl Expected {
         }
     }
 
+    /// And always of this kind, for this reason, which is told if no worse kind has one.
+    pub fn and(mut self, kind: FindingKind, because: &'static str) -> Self {
+        if Verdict::Bad(kind) > self.verdict() {
+            self.because = because;
+        }
+        if let Expectation::Findings { always, .. } = &mut self.expectation {
+            always.insert(kind);
+        }
+        self
+    }
+
     /// And in some orders of what is simultaneous of these.
     pub fn or_else(mut self, kinds: impl IntoIterator<Item = FindingKind>) -> Self {
         if let Expectation::Findings { sometimes, .. } = &mut self.expectation {
@@ -126,6 +137,8 @@ impl fmt::Display for Difference {
 
 #[cfg(test)]
 mod tests {
+    use host_model::checker::{Mistake, Subject};
+
     use super::*;
 
     const STALE: FindingKind = FindingKind::Stale;
@@ -137,12 +150,12 @@ mod tests {
             .iter()
             .map(|&kind| Finding {
                 kind,
-                requester: sim_bridge::RequesterId(0x4100),
-                index: 0,
+                subject: Subject::Device(sim_bridge::RequesterId(0x4100)),
                 got: None,
                 expected: None,
-                missing_invalidations: Vec::new(),
-                history: None,
+                mistake: Mistake::NeverEnded,
+                missing: Vec::new(),
+                function: None,
                 endings: Vec::new(),
             })
             .collect();
@@ -163,6 +176,21 @@ mod tests {
         ] {
             assert_eq!(compare(&expected, found), difference, "{found:?}");
         }
+    }
+
+    #[test]
+    fn the_reason_is_that_of_the_worst_kind() {
+        let because = |expected: Expected| expected.because;
+        let stale = Expected::finds([STALE], "stale");
+        assert_eq!(because(stale.clone().and(SPURIOUS, "spurious")), "stale");
+        assert_eq!(
+            because(Expected::coherent("").and(SPURIOUS, "spurious")),
+            "spurious"
+        );
+        assert_eq!(
+            stale.and(SPURIOUS, "spurious").compare(&[]).missing,
+            [SPURIOUS, STALE].into()
+        );
     }
 
     #[test]

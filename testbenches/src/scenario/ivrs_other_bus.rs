@@ -1,4 +1,6 @@
-use super::reasons::stale_where_not_flushed;
+use host_model::checker::FindingKind;
+
+use super::reasons::{NOTHING_CACHED, caches_entries, why_stale};
 use super::{Expected, Plan, Scenario};
 use crate::rig::Rig;
 use crate::run::Spec;
@@ -40,7 +42,10 @@ fn plan(plan: &mut Plan<'_>) {
 fn expected(spec: &Spec) -> Expected {
     let own = spec.topology.ntb();
     match spec.topology.ivrs().aliases.get(&own) {
-        Some(alias) if alias.bus() != own.bus() => stale_where_not_flushed(spec),
+        Some(alias) if alias.bus() != own.bus() => match why_stale(spec).filter(|_| caches_entries(spec)) {
+            Some(why) => Expected::finds([FindingKind::Stale], why),
+            None => Expected::coherent(NOTHING_CACHED),
+        },
         _ => Expected::senseless("the IVRS table has no alias on another bus"),
     }
 }

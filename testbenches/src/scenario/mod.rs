@@ -4,6 +4,7 @@
 //! and an alias topology. Each has a file here.
 
 mod affinity_move;
+mod cpu_unplug;
 mod driver_reload;
 mod dte_change;
 mod expected;
@@ -13,7 +14,9 @@ mod irtcachedis;
 mod ivrs_alias_first;
 mod ivrs_other_bus;
 mod mask_and_pending;
+mod mask_while_moving;
 mod move_under_load;
+mod multi_msi;
 mod no_alias;
 mod no_translation;
 mod parameter;
@@ -55,11 +58,14 @@ pub struct Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         affinity_move::SCENARIO,
         move_under_load::SCENARIO,
         two_vectors::SCENARIO,
+        multi_msi::SCENARIO,
+        cpu_unplug::SCENARIO,
         mask_and_pending::SCENARIO,
+        mask_while_moving::SCENARIO,
         no_alias::SCENARIO,
         free_and_reuse::SCENARIO,
         teardown_in_flight::SCENARIO,

@@ -39,6 +39,9 @@ fn flushed_ids(spec: &Spec) -> Option<Vec<RequesterId>> {
     Some(walk)
 }
 
+/// Commands that fit into the ring: `CMD_BUFFER_ENTRIES` less the three slots that are never used.
+pub(super) const RING: usize = 509;
+
 /// Commands of a flush, the wait included; 0 where there is none.
 pub(super) fn flush_commands(spec: &Spec) -> usize {
     if !caches_entries(spec) {
@@ -75,35 +78,47 @@ pub(super) fn stale_where_not_flushed(spec: &Spec) -> Expected {
 
 /// The same, on hardware whose cache can't be switched off.
 pub(super) fn stale_where_cached_and_not_flushed(spec: &Spec) -> Expected {
-    if unflushed_ids(spec).is_empty() {
-        return Expected::coherent("the kernel invalidates under every ID that has a table");
-    }
-    Expected::finds([FindingKind::Stale], why_stale(spec))
+    let expected = match why_stale(spec) {
+        None => Expected::coherent("the kernel invalidates under every ID that has a table"),
+        Some(why) => Expected::finds([FindingKind::Stale], why),
+    };
+    and_blocked_without_table(spec, expected)
 }
 
-/// Why [`unflushed_ids`] has any.
-pub(super) fn why_stale(spec: &Spec) -> &'static str {
-    match spec.profile.irt_flush.ids {
+/// And, of whatever interrupts under every ID, what is refused under IDs that have no table.
+pub(super) fn and_blocked_without_table(spec: &Spec, expected: Expected) -> Expected {
+    if remapped_ids(spec).len() == spec.topology.ids().len() {
+        return expected;
+    }
+    expected.and(
+        FindingKind::Blocked,
+        "the kernel gives a table to the function's own ID and its IVRS alias, and to no other alias",
+    )
+}
+
+/// Why [`unflushed_ids`] has any; `None` if it has none.
+pub(super) fn why_stale(spec: &Spec) -> Option<&'static str> {
+    (!unflushed_ids(spec).is_empty()).then_some(match spec.profile.irt_flush.ids {
         FlushedIds::OwnId => {
             "the kernel invalidates under the function's own ID only: entries under its aliases stay cached"
         }
         FlushedIds::DmaAliases | FlushedIds::DistinctAliases => {
             "an IVRS alias on another bus shares the table, and is none of the DMA aliases that are invalidated"
         }
-    }
+    })
 }
 
 /// Requested interrupts that the IOMMU refuses.
 pub(super) fn blocked(because: &'static str) -> Expected {
-    Expected::coherent(because)
+    Expected::finds([FindingKind::Blocked], because)
 }
 
 /// Interrupts that another function's table delivers.
 pub(super) fn stolen(because: &'static str) -> Expected {
-    Expected::finds([FindingKind::Misrouted], because)
+    Expected::finds([FindingKind::Stolen], because)
 }
 
 /// What the driver knew of a function that is gone is used.
 pub(super) fn used_after_release(because: &'static str) -> Expected {
-    Expected::coherent(because)
+    Expected::finds([FindingKind::UseAfterRelease], because)
 }

@@ -1,28 +1,25 @@
-use host_model::driver::{Interrupts, Target};
+use std::rc::Rc;
+
+use host_model::irq::{IoApicDevice, IrqReturn};
 use host_model::pci::Function;
 use sim_bridge::RequesterId;
 
 use super::reasons::used_after_release;
 use super::{Expected, Plan, Scenario};
-use crate::rig::{Rig, ScenarioError};
+use crate::rig::Rig;
 use crate::run::Spec;
 
 /// The FCH's SMBus function, under whose ID its IOAPIC sends too.
 const FCH: RequesterId = RequesterId::new(0, 0x14, 0);
-const PIN: Interrupts = Interrupts::IoApic { pin: 9 };
-const BEFORE: Target = Target {
-    apic_id: 1,
-    vector: 0x31,
-};
-const AFTER: Target = Target {
-    apic_id: 2,
-    vector: 0x31,
-};
+/// Where Linux finds the first IOAPIC.
+const IO_APIC: u64 = 0xfec0_0000;
+const PINS: u8 = 24;
+const PIN: u8 = 9;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "removed-function",
     sentence: "an IOAPIC sends under the ID of a function, 00:14.0; the function is removed, then the IOAPIC's interrupt \
-               moves",
+               is requested and moves",
     parameters: &[],
     plan,
     expected,
@@ -36,23 +33,18 @@ fn plan(plan: &mut Plan<'_>) {
         rig.release(FCH).await
     });
     plan.step(
-        "the IOAPIC's pin 9 gets an entry, and moves",
-        async |rig: &Rig| move_pin(rig).await,
+        "pin 9 of the IOAPIC is requested on CPU 1 and moves to CPU 2",
+        async |rig: &Rig| {
+            rig.cpu.machine().add_io_apic(IO_APIC, FCH, PINS);
+            let io_apic = IoApicDevice::new(FCH, IO_APIC);
+            let core = rig.core();
+            let irq = core.allocate_io_apic_pin(&rig.cpu, &io_apic, PIN, false).await?;
+            let handler = Rc::new(|_| Box::pin(async { IrqReturn::Handled }) as _);
+            core.request(&rig.cpu, irq, 1, handler).await?;
+            core.set_affinity(&rig.cpu, irq, 2).await?;
+            Ok(())
+        },
     );
-}
-
-async fn move_pin(rig: &Rig) -> Result<(), ScenarioError> {
-    let allocated = rig.cpu.call("allocate", async |cpu| {
-        rig.driver().allocate(&cpu, FCH, PIN, BEFORE).await
-    });
-    let entry = allocated.await?.entries[0];
-    for target in [BEFORE, AFTER] {
-        let moved = rig.cpu.call("set_affinity", async |cpu| {
-            rig.driver().set_affinity(&cpu, entry, target).await
-        });
-        moved.await?;
-    }
-    Ok(())
 }
 
 fn expected(spec: &Spec) -> Expected {

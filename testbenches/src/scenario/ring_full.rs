@@ -1,12 +1,9 @@
 use host_model::checker::FindingKind;
 
-use super::reasons::{flush_commands, unflushed_ids, why_stale};
+use super::reasons::{RING, and_blocked_without_table, flush_commands, why_stale};
 use super::{Expected, Plan, Scenario};
 use crate::rig::{Rig, ScenarioError};
 use crate::run::Spec;
-
-/// `CMD_BUFFER_ENTRIES` less the three slots that are never used.
-const RING: usize = 509;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "ring-full",
@@ -50,11 +47,11 @@ fn expected(spec: &Spec) -> Expected {
     if 2 * commands <= RING {
         return Expected::senseless("two flushes don't fill the ring");
     }
-    if !unflushed_ids(spec).is_empty() {
-        return Expected::finds([FindingKind::Stale], why_stale(spec));
-    }
-    Expected::coherent(
-        "the second flush stops part of the way, but the first one's commands, which name the same IDs, run after both \
-         changes",
-    )
+    let expected = match why_stale(spec) {
+        Some(why) => Expected::finds([FindingKind::Stale], why),
+        // The second flush stops part of the way; the first one's commands name the same IDs and run after both changes.
+        None => Expected::coherent("all IDs are named by commands that run after both changes"),
+    };
+    let held = "the ring stays full, and the wait before that incomplete: 100 ms each with interrupts off";
+    and_blocked_without_table(spec, expected.and(FindingKind::Held, held))
 }

@@ -113,3 +113,12 @@ fn every_scenario_has_a_name_of_its_own_and_parameters_within_their_ranges() {
         }
     }
 }
+
+#[test]
+fn the_readmes_example_is_a_scenario_that_runs() {
+    let (readme, example) = (
+        include_str!("../../../README.md"),
+        include_str!("mask_while_moving.rs"),
+    );
+    assert!(readme.contains(example), "as it stands in the file");
+}

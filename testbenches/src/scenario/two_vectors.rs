@@ -1,6 +1,10 @@
+use host_model::checker::FindingKind;
+use host_model::linux::WaitNumber;
+
 use super::reasons::stale_where_not_flushed;
-use super::{Parameter, Plan, Scenario};
+use super::{Expected, Parameter, Plan, Scenario};
 use crate::rig::Rig;
+use crate::run::Spec;
 
 const MOVES: Parameter = Parameter {
     name: "moves",
@@ -14,7 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     sentence: "two CPUs move two vectors of the NTB at the same time, then both interrupt under every ID",
     parameters: &[MOVES],
     plan,
-    expected: stale_where_not_flushed,
+    expected,
 };
 
 fn plan(plan: &mut Plan<'_>) {
@@ -48,4 +52,14 @@ fn plan(plan: &mut Plan<'_>) {
 async fn both(rig: &Rig) -> Result<(), crate::rig::ScenarioError> {
     rig.ring_under_every_id(0).await?;
     rig.ring_under_every_id(1).await
+}
+
+fn expected(spec: &Spec) -> Expected {
+    let expected = stale_where_not_flushed(spec);
+    let wait = spec.profile.completion_wait;
+    if wait.number == WaitNumber::BeforeLock && !wait.polls_under_lock {
+        // Numbers that are queued out of order: who waits for the higher one times out if it looks too late.
+        return expected.or_else([FindingKind::Held]);
+    }
+    expected
 }

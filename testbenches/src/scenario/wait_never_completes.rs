@@ -1,9 +1,12 @@
 use host_model::checker::FindingKind;
 
-use super::reasons::{NOTHING_CACHED, caches_entries};
+use super::reasons::{NOTHING_CACHED, and_blocked_without_table, caches_entries};
 use super::{Expected, Plan, Scenario};
 use crate::rig::Rig;
 use crate::run::Spec;
+
+/// Why locks are held long.
+const TIMEOUT: &str = "irq_desc->lock is held with interrupts off until the wait times out, after 100 ms";
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "wait-never-completes",
@@ -36,10 +39,12 @@ fn plan(plan: &mut Plan<'_>) {
 
 fn expected(spec: &Spec) -> Expected {
     if !caches_entries(spec) {
-        return Expected::coherent(NOTHING_CACHED);
+        return and_blocked_without_table(spec, Expected::coherent(NOTHING_CACHED));
     }
-    Expected::finds(
+    let stale = Expected::finds(
         [FindingKind::Stale],
         "no kernel looks at the result of the wait: the move counts as done, and nothing was invalidated",
-    )
+    );
+    let stale = stale.and(FindingKind::Held, TIMEOUT);
+    and_blocked_without_table(spec, stale)
 }

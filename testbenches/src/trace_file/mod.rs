@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use host_model::checker::Finding;
+use host_model::checker::{Explanation, Finding};
 use host_model::trace::{Event, Kind};
 use sim_bridge::SimTime;
 
@@ -90,15 +90,18 @@ impl Run<'_> {
     }
 }
 
-/// When the interrupt that a finding is about was judged first: a stale entry when it was used, others when they ended.
-/// The last event's time for one that never ended.
+/// When a finding's history ends; of one without, when its interrupt ended. The last event's time if it never did.
 fn finding_time(finding: &Finding, outcome: &Outcome) -> SimTime {
-    if let Some(history) = &finding.history {
-        return history.used_at;
+    let told = Explanation {
+        finding,
+        others: Vec::new(),
+    };
+    if let Some((time, _)) = told.history().last() {
+        return *time;
     }
     let is_it = |event: &&Event| match event.kind {
         Kind::Ended { request, ending } => {
-            request.requester == finding.requester && finding.endings.first() == Some(&ending)
+            finding.subject.requester() == Some(request.requester) && finding.endings.first() == Some(&ending)
         }
         _ => false,
     };

@@ -1,6 +1,6 @@
 use std::fmt::LowerHex;
 
-use host_model::checker::{Finding, Freshness, Place};
+use host_model::checker::{Explanation, Finding, Freshness, Place};
 use host_model::iommu::spec::command::Command;
 use host_model::iommu::spec::event::Event as IommuEvent;
 use host_model::iommu::translate::{MemoryRequest, TranslationOutcome};
@@ -161,21 +161,26 @@ impl Record {
     pub(super) fn finding(finding: &Finding) -> Self {
         let cpu = |place: Option<Place>| place.map(|place| place.cpu);
         let vector = |place: Option<Place>| place.map(|place| place.vector);
-        let text = format!(
-            "{}: {}, index {}",
-            finding.kind.name(),
-            finding.requester,
-            finding.index
-        );
-        Self::new("finding", text)
+        let told = Explanation {
+            finding,
+            others: Vec::new(),
+        };
+        let invalidations = finding.missing.iter().filter_map(|command| match command {
+            Command::InvalidateDevtabEntry(id) | Command::InvalidateInterruptTable(id) => Some(*id),
+            _ => None,
+        });
+        Self::new("finding", told.sentence())
             .with("kind", finding.kind.name())
-            .with("rid", finding.requester)
-            .with("index", finding.index)
+            .with("subject", finding.subject.to_string())
+            .with_some("rid", finding.subject.requester())
+            .with_some("index", finding.subject.index())
             .with_some("cpu_got", cpu(finding.got))
             .with_some("vector_got", vector(finding.got))
             .with_some("cpu_expected", cpu(finding.expected))
             .with_some("vector_expected", vector(finding.expected))
-            .with("missing_invalidations", finding.missing_invalidations.clone())
+            .with_some("missing", told.missing())
+            .with("missing_invalidations", invalidations.collect::<Vec<_>>())
+            .with_some("function", finding.function)
     }
 
     /// What an event of the trace says.
@@ -200,7 +205,13 @@ impl Record {
                 .with("address", hex(address))
                 .with("why", dropped(*why)),
             Kind::Answered { answer, freshness } => new("interrupt_answered").answer(answer, *freshness),
-            Kind::Translated { request, outcome } => new("memory_answered").translation(request, outcome),
+            Kind::Translated {
+                request,
+                outcome,
+                freshness,
+            } => new("memory_answered")
+                .translation(request, outcome)
+                .with_some("freshness", freshness.map(in_words)),
             Kind::Stepped(step) => step_of(step, new),
             Kind::OwnInterrupt { about, reached } => {
                 let record = new("own_interrupt_ended").with("about", own_interrupt(*about));
@@ -310,15 +321,10 @@ impl Record {
                 .with("outcome", "blocked")
                 .with("reason", reason.to_string()),
         };
-        let freshness = freshness.map(|freshness| match freshness {
-            Freshness::Fresh => "fresh",
-            Freshness::InFlight => "in_flight",
-            Freshness::Stale => "stale",
-        });
         record
             .with_some("dte", answer.dte.map(from))
             .with_some("irte", answer.irte.map(from))
-            .with_some("freshness", freshness)
+            .with_some("freshness", freshness.map(in_words))
     }
 
     fn translation(self, request: &MemoryRequest, outcome: &TranslationOutcome) -> Self {
@@ -440,5 +446,13 @@ fn dropped(why: Dropped) -> &'static str {
         Dropped::NoMemory => "no_memory",
         Dropped::Refused => "refused",
         Dropped::TranslationRequest => "translation_request",
+    }
+}
+
+fn in_words(freshness: Freshness) -> &'static str {
+    match freshness {
+        Freshness::Fresh => "fresh",
+        Freshness::InFlight => "in_flight",
+        Freshness::Stale => "stale",
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use host_model::checker::{FindingKind, Freshness, History, Place, Verdict};
+use host_model::checker::{
+    Cached, FindingKind, Freshness, History, Mistake, Place, Subject, Used, Verdict, Written,
+};
 use host_model::iommu::spec::command::Command;
 use host_model::iommu::spec::event::Event as IommuEvent;
 use host_model::iommu::spec::irte::IrteFormat;
@@ -81,12 +83,15 @@ pub(super) fn outcome(events: Vec<Event>, findings: Vec<Finding>) -> Outcome {
 fn finding(history: Option<History>) -> Finding {
     Finding {
         kind: FindingKind::Stale,
-        requester: ALIAS,
-        index: 1,
+        subject: Subject::Entry {
+            requester: ALIAS,
+            index: 1,
+        },
         got: Some(Place { cpu: 1, vector: 0x20 }),
         expected: None,
-        missing_invalidations: vec![ALIAS],
-        history,
+        mistake: history.map_or(Mistake::NeverEnded, Mistake::NotInvalidated),
+        missing: vec![Command::InvalidateInterruptTable(ALIAS)],
+        function: Some("iommu_flush_irt_and_complete"),
         endings: vec![Ending::Spurious { cpu: 1, vector: 0x20 }],
     }
 }
@@ -256,8 +261,11 @@ fn answers() -> Vec<Kind> {
         reason: TranslationError::DtePermissions(Access::Write),
         event: None,
     };
-    let translated =
-        [TranslationOutcome::Forwarded, refused].map(|outcome| Kind::Translated { request, outcome });
+    let translated = [TranslationOutcome::Forwarded, refused].map(|outcome| Kind::Translated {
+        request,
+        outcome,
+        freshness: Some(Freshness::Fresh),
+    });
     answers.into_iter().chain(translated).collect()
 }
 
@@ -472,13 +480,28 @@ fn a_finding_is_where_the_stale_entry_was_used_or_where_the_interrupt_ended() {
         },
     });
     let used = History {
+        cached: Cached::Irte(ALIAS, 1),
+        owner: Some(NTB),
         cached_at: SimTime::ZERO,
-        changed_at: SimTime::ZERO,
-        changed_by: "set_affinity",
-        entry: "IRTE",
+        was: "one".to_owned(),
+        is: "another".to_owned(),
+        changed: Written {
+            at: SimTime::ZERO,
+            by: Some("set_affinity"),
+            cpu: Some(0),
+            function: None,
+        },
+        moved_away: false,
         invalidated: Vec::new(),
+        invalidated_at: None,
         told_complete_at: None,
-        used_at: SimTime::from_us(5),
+        returned_at: None,
+        used: Some(Used {
+            at: SimTime::from_us(5),
+            by: ALIAS,
+            place: None,
+            to: "nowhere".to_owned(),
+        }),
     };
     let outcome = outcome(events, Vec::new());
     let never = Finding {

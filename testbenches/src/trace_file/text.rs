@@ -28,9 +28,17 @@ pub(super) fn text(kind: &Kind) -> String {
                 view::freshness(*freshness)
             )
         }
-        Kind::Translated { request, outcome } => {
-            let requester = request.requester;
-            format!("{requester}{}", view::translation(request, outcome))
+        Kind::Translated {
+            request,
+            outcome,
+            freshness,
+        } => {
+            format!(
+                "{}{}{}",
+                request.requester,
+                view::translation(request, outcome),
+                view::freshness(*freshness)
+            )
         }
         Kind::Stepped(step) => step_text(step),
         Kind::OwnInterrupt { about, reached } => view::own_interrupt(*about, reached),

@@ -75,8 +75,8 @@ fn beside_busy_loops<T>(action: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn everything_tells_the_same_with_the_device_in_a_process_and_in_a_thread() {
-    let [process, threads] = LINKS.map(|link| tell(&["--link", link]));
+fn every_scenario_tells_the_same_with_the_device_in_a_process_and_in_a_thread() {
+    let [process, threads] = LINKS.map(|link| tell(&[SOME, &["--link", link]].concat()));
     assert_same(&threads, &process);
 }
 

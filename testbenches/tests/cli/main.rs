@@ -4,6 +4,7 @@ mod bad_input;
 mod command;
 mod death;
 mod determinism;
+mod explain;
 mod help;
 mod links;
 mod many;

@@ -25,7 +25,7 @@ fn the_matrix_fits_the_width_it_has() {
     let groups: Vec<_> = told.lines().filter(|line| line.contains("switchtec")).collect();
     assert_eq!(
         groups,
-        ["                  func1  switchtec:1  switchtec:2  switchtec:3"],
+        ["                      func1  switchtec:1  switchtec:2  switchtec:3"],
         "{told}"
     );
 }

@@ -48,10 +48,10 @@ fn text_has_a_line_for_each_run_and_explains_each_finding() {
     let text = finish(&run).results();
     let lines: Vec<_> = text.lines().filter(|line| !line.starts_with(' ')).collect();
     assert_eq!(lines.len(), 3, "{text}");
-    assert!(lines[0].starts_with("affinity-move    6.12  plx            stale     as expected"));
-    assert!(lines[1].starts_with("affinity-move    7.2   plx            coherent  as expected"));
+    assert!(lines[0].starts_with("affinity-move        6.12    plx            stale     as expected"));
+    assert!(lines[1].starts_with("affinity-move        7.2     plx            coherent  as expected"));
     assert_eq!(lines[2], "2 runs: 1 coherent, 1 stale; all as expected");
-    assert!(text.contains("Missing: INVALIDATE_INTERRUPT_TABLE for 41:00.1 .. 41:1f.7 (255 IDs)."));
+    assert!(text.contains("Missing: INVALIDATE_INTERRUPT_TABLE 41:00.1-41:1f.7 (255 IDs)"));
     assert!(!text.contains('\x1b'), "colours in a pipe");
 }
 

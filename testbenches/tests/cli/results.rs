@@ -25,7 +25,7 @@ fn topologies() -> [(&'static str, &'static str, Vec<String>); 9] {
     ]
 }
 
-const SCENARIOS: [&str; 4] = ["affinity-move", "free-and-reuse", "mask-and-pending", "no-alias"];
+const SCENARIOS: [&str; 4] = ["affinity-move", "mask-and-pending", "no-alias", "free-and-reuse"];
 const KERNELS: [&str; 2] = ["6.12", "7.2"];
 
 fn json(args: &[&str]) -> Vec<Value> {
@@ -85,7 +85,11 @@ fn assert_verdicts(scenarios: &[&str], runs: &[Value]) {
 
 #[test]
 fn without_arguments_everything_runs_and_has_the_verdict_of_its_kernel() {
-    assert_verdicts(&SCENARIOS, &json(&[]));
+    let runs = json(&[]);
+    assert!(runs.iter().all(|run| run["expected"] == true));
+    let known = |run: &&Value| SCENARIOS.contains(&verdict(run).0);
+    let known: Vec<Value> = runs.iter().filter(known).cloned().collect();
+    assert_verdicts(&SCENARIOS, &known);
 }
 
 #[test]
@@ -100,7 +104,7 @@ fn narrow_remapping_entries_have_the_same_verdicts() {
 #[test]
 fn other_seeds_have_the_same_verdicts() {
     for seed in [1, u64::MAX] {
-        let runs = in_thread(&["--seed", &seed.to_string()]);
+        let runs = in_thread(&[&SCENARIOS[..], &["--seed", &seed.to_string()]].concat());
         assert!(runs.iter().all(|run| run["seed"] == seed));
         assert_verdicts(&SCENARIOS, &runs);
     }
@@ -125,7 +129,7 @@ fn a_move_invalidates_one_id_without_the_fix_and_every_id_with_it() {
 
 #[test]
 fn commands_per_move_is_null_without_a_move() {
-    for run in in_thread(&["--aliases", "func1"]) {
+    for run in in_thread(&[&SCENARIOS[..], &["--aliases", "func1"]].concat()) {
         let moves = ["affinity-move", "no-alias"].contains(&verdict(&run).0);
         assert_eq!(run["commands_per_move"].is_object(), moves, "{run}");
         assert_eq!(run["commands_per_move"].is_null(), !moves, "{run}");
@@ -138,7 +142,9 @@ fn every_interrupt_raised_ended_somewhere() {
         let ends = ["delivered", "misrouted", "spurious", "blocked", "lost"];
         let ended: u64 = ends.iter().map(|key| count(&run, key)).sum();
         assert_eq!(count(&run, "raised"), ended, "{run}");
-        assert_eq!(count(&run, "lost"), 0, "{run}");
+        // What a stale entry sends to a CPU that is gone is lost too.
+        let may_lose = verdict(&run).3 == "lost" || run["scenario"] == "cpu-unplug";
+        assert!(may_lose || count(&run, "lost") == 0, "{run}");
     }
 }
 
@@ -259,13 +265,18 @@ mod form {
         "seed",
         "verdict",
     ];
-    pub const FINDING: [&str; 8] = [
+    pub const FINDING: [&str; 13] = [
         "cpu_expected",
         "cpu_got",
+        "function",
+        "history",
+        "id",
         "index",
         "kind",
+        "missing",
         "missing_invalidations",
         "rid",
+        "sentence",
         "vector_expected",
         "vector_got",
     ];
@@ -305,14 +316,27 @@ mod form {
     #[serde(deny_unknown_fields)]
     #[expect(dead_code, reason = "the types are what is tested")]
     struct Finding {
+        id: String,
         kind: String,
-        rid: String,
-        index: u16,
+        rid: Option<String>,
+        index: Option<u16>,
+        sentence: String,
+        history: Vec<Moment>,
+        missing: Option<String>,
+        function: Option<String>,
         vector_got: Option<u8>,
         vector_expected: Option<u8>,
         cpu_got: Option<u32>,
         cpu_expected: Option<u32>,
         missing_invalidations: Vec<String>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "the types are what is tested")]
+    struct Moment {
+        time_ps: u64,
+        what: String,
     }
 }
 

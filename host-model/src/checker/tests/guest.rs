@@ -46,7 +46,7 @@ impl Rig {
 
     /// Software stores the entry in a call that returns.
     fn change(&mut self, entry: u128) {
-        let call = self.checker.call_began("change");
+        let call = self.checker.call_began("change", 0);
         self.store(TABLE, &entry.to_le_bytes(), Some(call));
         self.checker.call_ended(call, SimTime::ZERO);
     }
@@ -105,7 +105,7 @@ fn changes_of_what_is_cached_leave_an_entry_stale() {
 fn a_change_of_is_run_is_not_taken_for_one_of_its_neighbours() {
     let mut rig = Rig::new();
     rig.change(ENTRY ^ IS_RUN);
-    let call = rig.checker.call_began("change");
+    let call = rig.checker.call_began("change", 0);
     rig.store(TABLE, &(ENTRY ^ IS_RUN ^ GA_LOG_INTR).to_le_bytes(), Some(call));
     assert_eq!(rig.hit(), Freshness::InFlight);
     rig.checker.call_ended(call, SimTime::ZERO);

@@ -7,14 +7,14 @@ use crate::iommu::{InterruptRequest, Lookup};
 
 const DTE: u64 = DEVICE_TABLE + 32 * RID.0 as u64;
 
-struct Direct {
-    checker: Checker,
+pub(super) struct Direct {
+    pub(super) checker: Checker,
     memory: Arc<GuestMemoryMmap>,
 }
 
 impl Direct {
     /// With [`RID`]'s table and a cached DTE and entry.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x80_0000)]).expect("memory");
         let memory = Arc::new(memory);
         let mut direct = Self {
@@ -32,14 +32,14 @@ impl Direct {
         direct
     }
 
-    fn store(&mut self, address: u64, bytes: &[u8], call: Option<CallId>) {
+    pub(super) fn store(&mut self, address: u64, bytes: &[u8], call: Option<CallId>) {
         self.checker.about_to_store(address, bytes, call, SimTime::ZERO);
         self.memory
             .write_slice(bytes, GuestAddress(address))
             .expect("memory");
     }
 
-    fn executed(&mut self, command: Command) {
+    pub(super) fn executed(&mut self, command: Command) {
         let step = Step::CommandExecuted {
             offset: 0,
             command,
@@ -48,13 +48,19 @@ impl Direct {
         self.checker.stepped(&step, SimTime::ZERO);
     }
 
+    fn ended(&mut self, judged: Option<Freshness>, ending: Ending) {
+        let answer = answer(LookupFrom::Hit);
+        self.checker
+            .ended(&answer, judged, ending, Sender::default(), SimTime::ZERO);
+    }
+
     /// The entry as it was cached is used again.
-    fn hit(&mut self) -> Freshness {
+    pub(super) fn hit(&mut self) -> Freshness {
         self.checker.judge(&answer(LookupFrom::Hit), &[], SimTime::ZERO)
     }
 }
 
-fn answer(from: LookupFrom) -> Answer {
+pub(super) fn answer(from: LookupFrom) -> Answer {
     let lookup = |address, raw| Lookup { from, address, raw };
     Answer {
         request: InterruptRequest {
@@ -78,7 +84,7 @@ fn answer(from: LookupFrom) -> Answer {
 /// A hit of an entry that was changed, and then invalidated by this command.
 fn hit_after(command: Command) -> (Freshness, Finding) {
     let mut direct = Direct::new();
-    let call = direct.checker.call_began("move");
+    let call = direct.checker.call_began("move", 0);
     direct.store(TABLE, &irte(0x41).to_le_bytes(), Some(call));
     direct.executed(command);
     direct.checker.call_ended(call, SimTime::ZERO);
@@ -94,7 +100,7 @@ fn nothing_is_missing_where_the_invalidation_was_executed_and_the_iommu_failed()
     ] {
         let (freshness, finding) = hit_after(command);
         assert_eq!(freshness, Freshness::Stale);
-        assert_eq!(finding.missing_invalidations, [], "{command:?}");
+        assert_eq!(finding.missing, [], "{command:?}");
     }
 }
 
@@ -105,7 +111,7 @@ fn an_invalidation_of_something_else_is_missing_still() {
         Command::InvalidateDevtabEntry(RID),
     ] {
         let (_, finding) = hit_after(command);
-        assert_eq!(finding.missing_invalidations, [RID], "{command:?}");
+        assert_eq!(ids(&finding.missing), [RID], "{command:?}");
     }
 }
 
@@ -113,13 +119,13 @@ fn an_invalidation_of_something_else_is_missing_still() {
 fn an_invalidation_before_the_change_does_not_count() {
     let mut direct = Direct::new();
     direct.executed(Command::InvalidateInterruptTable(RID));
-    let call = direct.checker.call_began("move");
+    let call = direct.checker.call_began("move", 0);
     direct.store(TABLE, &irte(0x41).to_le_bytes(), Some(call));
     direct.checker.call_ended(call, SimTime::ZERO);
     direct.hit();
     let finding = direct.checker.findings().remove(0);
-    assert_eq!(finding.missing_invalidations, [RID]);
-    assert_eq!(finding.history.map(|h| h.invalidated), Some(vec![]));
+    assert_eq!(ids(&finding.missing), [RID]);
+    assert_eq!(history(&finding).invalidated, []);
 }
 
 #[test]
@@ -128,7 +134,7 @@ fn the_oldest_missed_change_decides_be_it_of_dte_or_entry() {
     for (first, second) in [("IRTE", "DTE"), ("DTE", "IRTE")] {
         let mut direct = Direct::new();
         for (name, ends) in [(first, true), (second, false)] {
-            let call = direct.checker.call_began("move");
+            let call = direct.checker.call_began("move", 0);
             if name == "DTE" {
                 // Another length.
                 direct.store(DTE + 16, &(dte(TABLE) ^ 1 << 1).to_le_bytes(), Some(call));
@@ -140,8 +146,7 @@ fn the_oldest_missed_change_decides_be_it_of_dte_or_entry() {
             }
         }
         assert_eq!(direct.hit(), Freshness::Stale, "{first} first");
-        let history = direct.checker.findings().remove(0).history;
-        assert_eq!(history.map(|h| h.entry), Some(first));
+        assert_eq!(changed(&direct.checker.findings()[0]).0, first);
     }
 }
 
@@ -153,7 +158,7 @@ fn memory_that_changed_behind_the_checkers_back_is_stale() {
         .write_slice(&irte(0x41).to_le_bytes(), GuestAddress(TABLE))
         .expect("memory");
     assert_eq!(direct.hit(), Freshness::Stale);
-    assert_eq!(direct.checker.findings()[0].missing_invalidations, [RID]);
+    assert_eq!(ids(&direct.checker.findings()[0].missing), [RID]);
 }
 
 #[test]
@@ -172,12 +177,10 @@ fn uncached_answers_are_fresh_whatever_memory_says_by_now() {
 fn a_lost_interrupt_is_a_finding_and_a_blocked_one_is_not() {
     let mut direct = Direct::new();
     let judged = Some(Freshness::Fresh);
-    direct
-        .checker
-        .ended(&answer(LookupFrom::Hit), judged, Ending::Blocked);
+    direct.ended(judged, Ending::Blocked);
     assert_eq!(direct.checker.findings(), []);
     let lost = Ending::Lost(crate::trace::Loss::NoApic(9));
-    direct.checker.ended(&answer(LookupFrom::Hit), judged, lost);
+    direct.ended(judged, lost);
     let findings = direct.checker.findings();
     assert_eq!((findings.len(), findings[0].kind), (1, FindingKind::Lost));
     assert_eq!(Verdict::of(&findings), Verdict::Bad(FindingKind::Lost));

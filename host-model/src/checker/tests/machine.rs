@@ -15,12 +15,13 @@ fn an_entry_that_was_changed_and_not_invalidated_is_stale() {
         .find(|f| f.kind == FindingKind::Stale)
         .expect("a finding");
     let place = |vector| Some(Place { cpu: 1, vector });
-    assert_eq!((stale.requester, stale.index), (RID, 0));
+    assert_eq!(stale.subject, entry(RID, 0));
     assert_eq!((stale.got, stale.expected), (place(0x31), place(0x41)));
-    assert_eq!(stale.missing_invalidations, [RID]);
-    let history = stale.history.as_ref().expect("a stale entry has one");
-    assert_eq!((history.entry, history.changed_by), ("IRTE", "write"));
-    assert!(history.cached_at < history.changed_at && history.changed_at < history.used_at);
+    assert_eq!(ids(&stale.missing), [RID]);
+    assert_eq!(changed(stale), ("IRTE", Some("write")));
+    let history = history(stale);
+    let used_at = history.used.as_ref().map(|used| used.at);
+    assert!(history.cached_at < history.changed.at && Some(history.changed.at) < used_at);
     assert_eq!(history.invalidated, []);
 }
 
@@ -43,11 +44,8 @@ fn an_invalidation_under_another_id_leaves_it_stale_and_is_told() {
         .iter()
         .find(|f| f.kind == FindingKind::Stale)
         .expect("a finding");
-    assert_eq!(stale.missing_invalidations, [RIDS[1]]);
-    assert_eq!(
-        stale.history.as_ref().map(|h| &h.invalidated[..]),
-        Some(&[RID][..])
-    );
+    assert_eq!(ids(&stale.missing), [RIDS[1]]);
+    assert_eq!(ids(&history(stale).invalidated), [RID]);
 }
 
 #[test]
@@ -99,7 +97,7 @@ fn what_was_judged_in_flight_stays_so_when_the_call_returns_before_it_arrives() 
 
 #[test]
 fn a_fill_that_sampled_before_the_change_is_cached_as_of_its_sample() {
-    let (judged, history) = run(|rig| async move {
+    let (judged, finding) = run(|rig| async move {
         rig.write(0, irte(0x31)).await;
         // The DTE is cached, the entry is not.
         rig.interrupt(RID, 1).await;
@@ -114,11 +112,12 @@ fn a_fill_that_sampled_before_the_change_is_cached_as_of_its_sample() {
         let mut judged = rig.judged();
         judged.push(rig.interrupt(RID, 0).await);
         let finding = rig.findings().into_iter().find(|f| f.kind == FindingKind::Stale);
-        (judged, finding.and_then(|f| f.history).expect("a history"))
+        (judged, finding.expect("a finding"))
     });
     // The fill itself is no cached answer.
     assert_eq!(judged, [(Fresh, Some(0x31)), (Stale, Some(0x31))]);
-    assert_eq!(history.changed_at - history.cached_at, SimTime::from_ns(60));
+    let history = history(&finding);
+    assert_eq!(history.changed.at - history.cached_at, SimTime::from_ns(60));
 }
 
 #[test]
@@ -181,8 +180,8 @@ fn stale_interrupts_of_one_id_and_index_are_one_finding() {
         rig.findings()
     });
     let stale = findings.iter().filter(|f| f.kind == FindingKind::Stale);
-    let each: Vec<_> = stale.map(|f| (f.requester, f.index, f.endings.len())).collect();
-    assert_eq!(each, [(RID, 0, 3), (RID, 1, 1)]);
+    let each: Vec<_> = stale.map(|f| (f.subject, f.endings.len())).collect();
+    assert_eq!(each, [(entry(RID, 0), 3), (entry(RID, 1), 1)]);
 }
 
 #[test]
@@ -200,8 +199,7 @@ fn a_dte_that_was_changed_and_not_invalidated_is_stale() {
         .find(|f| f.kind == FindingKind::Stale)
         .expect("a finding");
     assert_eq!(stale.expected, Some(Place { cpu: 1, vector: 0x41 }));
-    let history = stale.history.as_ref().expect("a stale entry has one");
-    assert_eq!((history.entry, history.changed_by), ("DTE", "write_dte"));
+    assert_eq!(changed(stale), ("DTE", Some("write_dte")));
 }
 
 #[test]
@@ -219,9 +217,9 @@ fn an_entry_of_the_table_before_is_stale_though_that_table_never_changed() {
         .iter()
         .find(|f| f.kind == FindingKind::Stale)
         .expect("a finding");
-    let history = stale.history.as_ref().expect("a stale entry has one");
-    assert_eq!((history.entry, history.changed_by), ("IRTE", "write_dte"));
-    assert_eq!(stale.missing_invalidations, [RID]);
+    assert_eq!(changed(stale), ("IRTE", Some("write_dte")));
+    assert!(history(stale).moved_away);
+    assert_eq!(ids(&stale.missing), [RID]);
 }
 
 #[test]
@@ -240,10 +238,7 @@ fn a_device_that_overwrites_a_table_is_nobody_known() {
         .iter()
         .find(|f| f.kind == FindingKind::Stale)
         .expect("a finding");
-    let history = stale.history.as_ref().expect("a stale entry has one");
-    assert_eq!(
-        (history.changed_by, history.told_complete_at),
-        ("nobody known", None)
-    );
-    assert!(history.changed_at > history.cached_at);
+    let history = history(stale);
+    assert_eq!((history.changed.by, history.returned_at), (None, None));
+    assert!(history.changed.at > history.cached_at);
 }

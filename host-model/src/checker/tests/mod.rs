@@ -1,10 +1,14 @@
 //! The checker on a machine whose tables and commands a test writes by hand: raw bits, 32-bit entries.
 
 mod coherence;
+mod driver;
 mod guest;
 mod judgement;
+mod kinds;
 mod machine;
+mod memory;
 mod model;
+mod words;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -12,10 +16,13 @@ use std::rc::Rc;
 
 use sim_bridge::{RequesterId, SimTime};
 
+use super::interrupts::place;
 use super::*;
+use crate::iommu::spec::command::Command;
+use crate::iommu::{Answer, LookupFrom, Outcome};
 use crate::machine::{Cpu, IOMMU_MMIO, Machine, MachineConfig};
 use crate::scripted::ScriptedDevice;
-use crate::trace::Kind;
+use crate::trace::{Ending, Kind};
 
 const DEVICE_TABLE: u64 = 0x10_0000;
 const COMMANDS: u64 = 0x40_0000;
@@ -147,4 +154,35 @@ impl Rig {
 
 fn store(cpu: &Cpu, index: u16, entry: u32) {
     cpu.store(TABLE + 4 * u64::from(index), &entry.to_le_bytes());
+}
+
+fn history(finding: &Finding) -> &History {
+    match &finding.mistake {
+        Mistake::NotInvalidated(history) => history,
+        other => panic!("no history: {other:?}"),
+    }
+}
+
+/// What is cached, in a word, and who changed it.
+fn changed(finding: &Finding) -> (&'static str, Option<&'static str>) {
+    let history = history(finding);
+    let cached = match history.cached {
+        Cached::Dte(_) => "DTE",
+        Cached::Irte(..) => "IRTE",
+        Cached::Page { .. } => "page",
+    };
+    (cached, history.changed.by)
+}
+
+/// IDs of the invalidations in these commands.
+fn ids(commands: &[Command]) -> Vec<RequesterId> {
+    let ids = commands.iter().map(|command| match command {
+        Command::InvalidateDevtabEntry(id) | Command::InvalidateInterruptTable(id) => *id,
+        other => panic!("no ID: {other:?}"),
+    });
+    ids.collect()
+}
+
+const fn entry(requester: RequesterId, index: u16) -> Subject {
+    Subject::Entry { requester, index }
 }

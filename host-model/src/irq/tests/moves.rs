@@ -236,8 +236,8 @@ fn another_vectors_place_with_fresh_tables_is_a_misrouted_finding() {
         panic!("{findings:?}")
     };
     assert_eq!(
-        (finding.kind, finding.requester, finding.index),
-        (FindingKind::Misrouted, NTB, 0)
+        (finding.kind, finding.subject.requester(), finding.subject.index()),
+        (FindingKind::Misrouted, Some(NTB), Some(0))
     );
     assert_eq!(finding.endings, [ending]);
 }

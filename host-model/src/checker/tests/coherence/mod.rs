@@ -10,6 +10,7 @@ use model::{Model, Walk};
 use watched::{Request, Watched};
 
 mod model;
+mod translations;
 mod watched;
 
 /// A byte of their addresses differs from each other's and from what it is in a DTE without a table.
@@ -214,12 +215,17 @@ impl<'a> Run<'a> {
     /// A finding for each requester ID and index that was stale, and for what an invalidation was missing for.
     fn check_findings(&self) -> Result<(), TestCaseError> {
         let findings = self.watched.checker.findings();
-        let found = findings.iter().map(|finding| {
-            let missing = finding.missing_invalidations == [finding.requester];
-            assert!(missing || finding.missing_invalidations.is_empty(), "{finding:?}");
-            ((finding.requester, finding.index), missing)
+        let stale = findings
+            .iter()
+            .filter(|finding| finding.kind == FindingKind::Stale);
+        let found = stale.map(|finding| {
+            let Subject::Entry { requester, index } = finding.subject else {
+                panic!("of no entry: {finding:?}");
+            };
+            let missing = ids(&finding.missing) == [requester];
+            assert!(missing || finding.missing.is_empty(), "{finding:?}");
+            ((requester, index), missing)
         });
-        prop_assert!(findings.iter().all(|finding| finding.kind == FindingKind::Stale));
         prop_assert_eq!(&self.model.stale, &found.collect());
         Ok(())
     }
@@ -274,7 +280,7 @@ fn judged(faults: Faults, scenario: impl Fn(&mut Watched) -> Freshness) -> (Fres
     watched.write_entry(0, 0, 1, 0);
     let freshness = scenario(&mut watched);
     let findings = watched.checker.findings();
-    let missing = findings.into_iter().flat_map(|f| f.missing_invalidations);
+    let missing = findings.iter().flat_map(|finding| ids(&finding.missing));
     (freshness, missing.collect())
 }
 

@@ -47,7 +47,7 @@ impl<'a> Watched<'a> {
     pub(super) fn store(&mut self, address: u64, bytes: &[u8], call: usize) {
         let own = match self.calls[call] {
             Some(_) => None,
-            None => Some(self.checker.call_began("own")),
+            None => Some(self.checker.call_began("own", 0)),
         };
         self.checker
             .about_to_store(address, bytes, self.calls[call].or(own), SimTime::ZERO);
@@ -83,7 +83,7 @@ impl<'a> Watched<'a> {
 
     pub(super) fn open(&mut self, call: usize) {
         if self.calls[call].is_none() {
-            self.calls[call] = Some(self.checker.call_began("call"));
+            self.calls[call] = Some(self.checker.call_began("call", 0));
         }
     }
 

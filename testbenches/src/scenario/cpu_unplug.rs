@@ -1,0 +1,26 @@
+use super::reasons::stale_where_not_flushed;
+use super::{Plan, Scenario};
+use crate::rig::Rig;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "cpu-unplug",
+    sentence: "interrupt under every ID, take the CPU away, which moves the interrupt, interrupt under every ID again",
+    parameters: &[],
+    plan,
+    expected: stale_where_not_flushed,
+};
+
+fn plan(plan: &mut Plan<'_>) {
+    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
+        rig.request_ntb_irqs(1, 1).await
+    });
+    plan.step("interrupt under every ID", async |rig: &Rig| {
+        rig.ring_under_every_id(0).await
+    });
+    plan.step("CPU 1 goes away", async |rig: &Rig| {
+        Ok(rig.core().cpu_down(&rig.cpu, 1).await?)
+    });
+    plan.step("interrupt under every ID", async |rig: &Rig| {
+        rig.ring_under_every_id(0).await
+    });
+}
