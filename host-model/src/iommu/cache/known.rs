@@ -15,7 +15,10 @@ use sim_bridge::RequesterId;
 
 use super::super::sync::{AtomicU64, fence};
 use super::generations::DISTINCT;
-use super::{Cache, CacheShape, Generations, Guard, Inserted, KEY_BITS, Listener, Place, USED, Words};
+use super::{
+    Cache, CacheShape, Generations, Guard, Inserted, KEY_BITS, Listener, Place, USED, Words, hash,
+    hash_bits_of_set,
+};
 
 /// A stamp for each requester ID. Some share one, which only moves more often.
 #[derive(Debug)]
@@ -86,9 +89,12 @@ impl Listener for Stamps {
 /// A place for a known hit beside each entry of a cache.
 #[derive(Debug)]
 pub(in super::super) struct KnownHits {
-    /// As many for each set as its ways need.
+    /// As many for each set as its ways need, a power of two.
     lines: Box<[Line]>,
     lines_in_set: usize,
+    /// Of a key's hash, the number of its set's first line.
+    shift: u32,
+    mask: usize,
 }
 
 /// One line of the host's cache.
@@ -110,6 +116,20 @@ struct KnownHit {
     value: AtomicU64,
 }
 
+impl Line {
+    #[inline(always)]
+    fn recall(&self, known: u64) -> Option<u64> {
+        for hit in &self.0 {
+            // The value that is there before and after the look at the key is the key's.
+            let value = hit.value.load(Acquire);
+            if hit.known.load(Acquire) == known && hit.value.load(Relaxed) == value {
+                return Some(value & VALUE);
+            }
+        }
+        None
+    }
+}
+
 /// Bits of what is remembered.
 const VALUE: u64 = (1 << 56) - 1;
 
@@ -119,11 +139,14 @@ impl KnownHits {
             known: AtomicU64::new(0),
             value: AtomicU64::new(0),
         };
-        let lines_in_set = shape.ways().div_ceil(WAYS_IN_LINE);
+        let lines_in_set = shape.ways().div_ceil(WAYS_IN_LINE).next_power_of_two();
         let lines = 0..shape.sets() * lines_in_set;
+        let (shift, mask) = hash_bits_of_set(shape);
         Self {
             lines: lines.map(|_| Line(array::from_fn(none))).collect(),
             lines_in_set,
+            shift: shift - lines_in_set.ilog2(),
+            mask: mask * lines_in_set,
         }
     }
 
@@ -153,24 +176,14 @@ impl<const N: usize> Cache<N, KnownHits> {
     /// What was remembered as `known`, not 0, of an entry with that key.
     #[inline(always)]
     pub(in super::super) fn recall_as(&self, key: u64, known: u64) -> Option<u64> {
-        let KnownHits { lines, lines_in_set } = &self.listener;
-        let mut line = self.set_of(key).wrapping_mul(*lines_in_set);
-        let end = line.wrapping_add(*lines_in_set);
-        loop {
-            for hit in &lines.get(line)?.0 {
-                if hit.known.load(Relaxed) == known {
-                    // The value that is there before and after the look at the key is the key's.
-                    let value = hit.value.load(Acquire);
-                    if hit.known.load(Acquire) == known && hit.value.load(Relaxed) == value {
-                        return Some(value & VALUE);
-                    }
-                }
-            }
-            line += 1;
-            if line == end {
-                return None;
-            }
+        let hits = &self.listener;
+        let first = (hash(key) >> hits.shift) as usize & hits.mask;
+        let found = hits.lines.get(first)?.recall(known);
+        if found.is_some() || hits.lines_in_set == 1 {
+            return found;
         }
+        let others = hits.lines.get(first + 1..first + hits.lines_in_set)?;
+        others.iter().find_map(|line| line.recall(known))
     }
 
     /// Remembers what the entry that is still at this place came to. `stamp` was captured before anything was looked
@@ -267,6 +280,37 @@ mod tests {
         assert_eq!(cache.recall(8, stamp), None);
         stamps.move_on(DEVICE);
         assert_eq!(cache.recall(7, stamps.of(DEVICE)), None);
+    }
+
+    #[test]
+    fn every_way_of_every_set_is_recalled() {
+        let stamp = Stamps::new().of(DEVICE);
+        for (sets, ways) in [1, 2, 64]
+            .into_iter()
+            .flat_map(|sets| (1..=16).map(move |ways| (sets, ways)))
+        {
+            let shape = CacheShape::new(sets, ways).unwrap();
+            let cache = Cache::<1, KnownHits>::new(shape, KnownHits::new(shape));
+            let keys = 1..=sets as u64 * ways as u64;
+            // As long as nothing is evicted.
+            let mut in_set = vec![0; sets];
+            let kept: Vec<u64> = keys
+                .filter(|key| {
+                    in_set[cache.set_of(*key)] += 1;
+                    in_set[cache.set_of(*key)] <= ways
+                })
+                .collect();
+            for key in &kept {
+                cache.remember(insert(&cache, *key), *key, stamp, key + 1000);
+            }
+            for key in &kept {
+                assert_eq!(
+                    cache.recall(*key, stamp),
+                    Some(key + 1000),
+                    "{sets} sets, {ways} ways"
+                );
+            }
+        }
     }
 
     #[test]

@@ -103,6 +103,18 @@ impl Listener for () {
     fn gone(&self, _: u64, _: usize, _: usize) {}
 }
 
+/// Fibonacci hashing: the top bits of the product spread neighbouring keys evenly.
+#[inline(always)]
+fn hash(key: u64) -> u64 {
+    key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// A set is a hash shifted to the right and masked. One set takes the mask to say so: a shift by 64 is none.
+fn hash_bits_of_set(shape: CacheShape) -> (u32, usize) {
+    let sets = shape.sets();
+    (63.min(64 - sets.max(1).ilog2()), sets.saturating_sub(1))
+}
+
 impl<const N: usize, L: Listener> Cache<N, L> {
     pub(super) fn new(shape: CacheShape, listener: L) -> Self {
         let set = || Set {
@@ -113,13 +125,13 @@ impl<const N: usize, L: Listener> Cache<N, L> {
             tag: AtomicU64::new(0),
             words: array::from_fn(|_| AtomicU64::new(0)),
         };
+        let (shift, mask) = hash_bits_of_set(shape);
         Self {
             shape,
             listener,
             ways: shape.ways(),
-            // One set takes the mask to say so: a shift by 64 is none.
-            shift: 63.min(64 - shape.sets().max(1).ilog2()),
-            mask: shape.sets().saturating_sub(1),
+            shift,
+            mask,
             sets: (0..shape.sets()).map(|_| set()).collect(),
             entries: (0..shape.sets() * shape.ways()).map(|_| entry()).collect(),
             draws: AtomicU64::new(0),
@@ -132,10 +144,9 @@ impl<const N: usize, L: Listener> Cache<N, L> {
         self.ways == 0
     }
 
-    /// Fibonacci hashing: the top bits of the product spread neighbouring keys evenly.
     #[inline]
     fn set_of(&self, key: u64) -> usize {
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize & self.mask
+        (hash(key) >> self.shift) as usize & self.mask
     }
 
     #[inline]
