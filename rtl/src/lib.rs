@@ -13,8 +13,10 @@ pub use config::{NtbConfig, RidMode};
 pub use error::NtbError;
 pub use ntb::Ntb;
 
-// Both builds have the same ports; one set of types is used.
-#[allow(unused_imports)]
+#[allow(
+    unused_imports,
+    reason = "both builds have the same ports, and one set of types is used"
+)]
 mod model {
     verilated::include_model!("ntb");
     verilated::include_model!("ntb_trace");

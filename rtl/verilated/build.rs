@@ -1,11 +1,16 @@
 //! Compiles the Verilator run-time library, once for all models of a program.
 
-// The library's own files: a build script uses a part of them.
-#[allow(dead_code)]
+#[allow(
+    dead_code,
+    reason = "the library's own file, of which a build script uses a part"
+)]
 #[path = "src/build/verilator.rs"]
 mod verilator;
 
-#[allow(dead_code)]
+#[allow(
+    dead_code,
+    reason = "the library's own file, of which a build script uses a part"
+)]
 #[path = "src/build/classes.rs"]
 mod classes;
 

@@ -14,6 +14,7 @@ use host_model::machine::{Machine, MachineConfig, MemoryError, RunError, Timing}
 use host_model::pci::Function;
 use host_model::trace::{Ending, Event, Kind};
 use ntb_rtl::device::Summary;
+use serde::Serialize;
 use sim_bridge::link::{Link, LinkError};
 use sim_bridge::{RequesterId, SimTime};
 
@@ -204,8 +205,8 @@ impl Outcome {
     }
 }
 
-/// Counts of interrupt messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Counts of interrupt messages, in results by these names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Interrupts {
     /// By the device.
     pub raised: u64,

@@ -215,6 +215,16 @@ pub struct Finding {
     pub endings: Vec<Ending>,
 }
 
+impl Finding {
+    /// Requester IDs whose cached entries should have been invalidated and were not.
+    pub fn missing_invalidations(&self) -> impl Iterator<Item = RequesterId> + '_ {
+        self.missing.iter().filter_map(|command| match command {
+            Command::InvalidateDevtabEntry(id) | Command::InvalidateInterruptTable(id) => Some(*id),
+            _ => None,
+        })
+    }
+}
+
 /// How a finding came about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mistake {

@@ -55,13 +55,7 @@ pub fn long(id: &FindingId, outcome: &Outcome, width: usize) -> Result<String, N
             told.all()
                 .any(|one| one.subject == finding.subject && one.kind == finding.kind)
         })
-        .map_or(
-            Explanation {
-                finding,
-                others: Vec::new(),
-            },
-            |told| told.told_of(finding),
-        );
+        .map_or(Explanation::alone(finding), |told| told.told_of(finding));
     let mut text = format!("{id}\n\n{}\n\n", textwrap::fill(&told.sentence(), width));
     for (time, what) in told.history() {
         let time = format!("{:>12.2} us  ", time.as_ps() as f64 / 1e6);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use host_model::checker::{Explanation, Finding, Place};
-use host_model::iommu::spec::command::Command;
 use serde::Serialize;
 
 use super::finding_id::FindingId;
@@ -19,22 +18,10 @@ pub struct RunJson {
     seed: u64,
     verdict: &'static str,
     expected: bool,
-    interrupts: InterruptsJson,
+    interrupts: Interrupts,
     commands: BTreeMap<&'static str, u64>,
     commands_per_move: Option<BTreeMap<&'static str, u64>>,
     findings: Vec<FindingJson>,
-}
-
-#[derive(Debug, Serialize)]
-struct InterruptsJson {
-    raised: u64,
-    delivered: u64,
-    misrouted: u64,
-    spurious: u64,
-    blocked: u64,
-    lost: u64,
-    stale: u64,
-    in_flight: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,7 +59,7 @@ impl RunJson {
             seed: spec.seed,
             verdict: outcome.verdict.name(),
             expected: outcome.is_expected(),
-            interrupts: outcome.interrupts.into(),
+            interrupts: outcome.interrupts,
             commands: outcome.commands.clone(),
             commands_per_move: outcome.commands_per_move.clone(),
             findings: outcome
@@ -84,48 +71,14 @@ impl RunJson {
     }
 }
 
-impl From<Interrupts> for InterruptsJson {
-    fn from(counts: Interrupts) -> Self {
-        let Interrupts {
-            raised,
-            delivered,
-            misrouted,
-            spurious,
-            blocked,
-            lost,
-            stale,
-            in_flight,
-        } = counts;
-        Self {
-            raised,
-            delivered,
-            misrouted,
-            spurious,
-            blocked,
-            lost,
-            stale,
-            in_flight,
-        }
-    }
-}
-
 impl FindingJson {
     fn new(spec: &Spec, finding: &Finding) -> Self {
         let vector = |place: Option<Place>| place.map(|place| place.vector);
         let cpu = |place: Option<Place>| place.map(|place| place.cpu);
-        let told = Explanation {
-            finding,
-            others: Vec::new(),
-        };
+        let told = Explanation::alone(finding);
         let history = told.history().into_iter().map(|(time, what)| MomentJson {
             time_ps: time.as_ps(),
             what,
-        });
-        let missing = finding.missing.iter().filter_map(|command| match command {
-            Command::InvalidateDevtabEntry(id) | Command::InvalidateInterruptTable(id) => {
-                Some(id.to_string())
-            }
-            _ => None,
         });
         Self {
             id: FindingId::of(spec, finding).to_string(),
@@ -140,7 +93,7 @@ impl FindingJson {
             vector_expected: vector(finding.expected),
             cpu_got: cpu(finding.got),
             cpu_expected: cpu(finding.expected),
-            missing_invalidations: missing.collect(),
+            missing_invalidations: finding.missing_invalidations().map(|id| id.to_string()).collect(),
         }
     }
 }

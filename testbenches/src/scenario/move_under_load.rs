@@ -25,36 +25,24 @@ fn plan(plan: &mut Plan<'_>) {
     plan.step("interrupt under every ID", async |rig: &Rig| {
         rig.ring_under_every_id(0).await
     });
-    plan.step("interrupt without a pause", async move |rig: &Rig| {
-        rig.storm(0, rounds).await;
-        Ok(())
-    });
-    plan.meanwhile("CPU 3 moves it to CPU 2", async |rig: &Rig| {
-        rig.on(3).move_irq(0, 2).await
-    });
-    plan.step(
-        "wait for what is under way, and two jiffies",
-        async |rig: &Rig| {
-            rig.settle().await;
-            rig.wait_jiffies(2).await;
+    for (name, to) in [
+        ("CPU 3 moves it to CPU 2", 2),
+        ("CPU 3 moves it back to CPU 1", 1),
+    ] {
+        plan.step("interrupt without a pause", async move |rig: &Rig| {
+            rig.storm(0, rounds).await;
             Ok(())
-        },
-    );
-    plan.step("interrupt without a pause", async move |rig: &Rig| {
-        rig.storm(0, rounds).await;
-        Ok(())
-    });
-    plan.meanwhile("CPU 3 moves it back to CPU 1", async |rig: &Rig| {
-        rig.on(3).move_irq(0, 1).await
-    });
-    plan.step(
-        "wait for what is under way, and two jiffies",
-        async |rig: &Rig| {
-            rig.settle().await;
-            rig.wait_jiffies(2).await;
-            Ok(())
-        },
-    );
+        });
+        plan.meanwhile(name, async move |rig: &Rig| rig.on(3).move_irq(0, to).await);
+        plan.step(
+            "wait for what is under way, and two jiffies",
+            async |rig: &Rig| {
+                rig.settle().await;
+                rig.wait_jiffies(2).await;
+                Ok(())
+            },
+        );
+    }
     plan.step("interrupt under every ID", async |rig: &Rig| {
         rig.ring_under_every_id(0).await
     });

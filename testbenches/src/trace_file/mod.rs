@@ -92,10 +92,7 @@ impl Run<'_> {
 
 /// When a finding's history ends; of one without, when its interrupt ended. The last event's time if it never did.
 fn finding_time(finding: &Finding, outcome: &Outcome) -> SimTime {
-    let told = Explanation {
-        finding,
-        others: Vec::new(),
-    };
+    let told = Explanation::alone(finding);
     if let Some((time, _)) = told.history().last() {
         return *time;
     }

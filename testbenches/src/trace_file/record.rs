@@ -161,14 +161,7 @@ impl Record {
     pub(super) fn finding(finding: &Finding) -> Self {
         let cpu = |place: Option<Place>| place.map(|place| place.cpu);
         let vector = |place: Option<Place>| place.map(|place| place.vector);
-        let told = Explanation {
-            finding,
-            others: Vec::new(),
-        };
-        let invalidations = finding.missing.iter().filter_map(|command| match command {
-            Command::InvalidateDevtabEntry(id) | Command::InvalidateInterruptTable(id) => Some(*id),
-            _ => None,
-        });
+        let told = Explanation::alone(finding);
         Self::new("finding", told.sentence())
             .with("kind", finding.kind.name())
             .with("subject", finding.subject.to_string())
@@ -179,7 +172,10 @@ impl Record {
             .with_some("cpu_expected", cpu(finding.expected))
             .with_some("vector_expected", vector(finding.expected))
             .with_some("missing", told.missing())
-            .with("missing_invalidations", invalidations.collect::<Vec<_>>())
+            .with(
+                "missing_invalidations",
+                finding.missing_invalidations().collect::<Vec<_>>(),
+            )
             .with_some("function", finding.function)
     }
 

@@ -22,16 +22,21 @@ pub struct Explanation<'a> {
 }
 
 impl<'a> Explanation<'a> {
+    /// Of one finding alone.
+    pub fn alone(finding: &'a Finding) -> Self {
+        Self {
+            finding,
+            others: Vec::new(),
+        }
+    }
+
     /// All of these findings, in the order of the first of each kind.
     pub fn of(findings: &'a [Finding]) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for finding in findings {
             match all.iter_mut().find(|told| tell_the_same(told.finding, finding)) {
                 Some(told) => told.others.push(finding),
-                None => all.push(Self {
-                    finding,
-                    others: Vec::new(),
-                }),
+                None => all.push(Self::alone(finding)),
             }
         }
         all

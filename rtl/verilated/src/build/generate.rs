@@ -87,9 +87,11 @@ pub fn cxx(names: &Names, ports: &[Port]) -> String {
 /// The Rust file.
 pub fn rust(names: &Names, ports: &[Port]) -> String {
     let module = names.module;
-    // The allowed lints: ports keep the names that the design gives them, and a derived default ends at 32 elements.
     let mut text = format!(
-        "/// Verilated design `{module}`.\n#[allow(non_snake_case, clippy::derivable_impls)]\npub mod {module} {{\n"
+        "/// Verilated design `{module}`.\n\
+         #[allow(non_snake_case, reason = \"ports keep the names that the design gives them\")]\n\
+         #[allow(clippy::derivable_impls, reason = \"a derived default ends at 32 elements\")]\n\
+         pub mod {module} {{\n"
     );
     match names.ports_of {
         Some(other) => {
