@@ -94,6 +94,7 @@ mod command_processor;
 mod config;
 mod guest;
 mod in_flight;
+mod known_by_dte;
 mod logs;
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -131,9 +132,10 @@ pub use register_file::{RegisterRefusals, RegisterStatistics};
 pub use remap::{FillToken, TableEntry};
 pub use step::{DropReason, HaltReason, Step};
 
-use cache::{Cache, CacheKind, Counters, Generations, KnownHits, Stamps};
+use cache::{Cache, CacheKind, Counters, Generations, KnownHits};
 use command_processor::{CommandPointers, CommandProcessor, RingInRegion};
 use in_flight::{Affected, InFlight};
+use known_by_dte::KnownByDte;
 use register_file::{DteLocation, RegisterFile, SEGMENTS};
 use remap::Mode;
 use spec::command::Command;
@@ -153,7 +155,7 @@ pub struct Iommu<M = GuestMemoryMmap> {
     irt_cache: Cache<IRTE_WORDS, KnownHits>,
     irt_generations: Generations,
     /// By requester ID.
-    dte_cache: Cache<DTE_WORDS, Stamps>,
+    dte_cache: Cache<DTE_WORDS, KnownByDte>,
     translations: Translations,
     counters: Counters,
     in_flight: InFlight,
@@ -220,9 +222,9 @@ impl<M: GuestMemory> Iommu<M> {
             dev_tab_bases: [const { AtomicU64::new(0) }; SEGMENTS],
             irt_cache: Cache::new(config.irt_cache, KnownHits::new(config.irt_cache)),
             irt_generations: Generations::new(config.generation_bits),
-            dte_cache: Cache::new(config.dte_cache, Stamps::new()),
+            dte_cache: Cache::new(config.dte_cache, KnownByDte::new()),
             translations: Translations::new(&config),
-            counters: Counters::default(),
+            counters: Counters::new(),
             in_flight: InFlight::new(),
             dte_region: LastRegion::new(),
             irte_region: LastRegion::new(),
@@ -281,10 +283,14 @@ impl<M: GuestMemory> Iommu<M> {
         }
         self.control.store(registers.control().into_bits(), Release);
         let (control, exclusion) = (registers.control(), registers.exclusion());
-        let translates = self.translations.set_registers(control, exclusion);
+        let known = self.dte_cache.listener();
+        if self.translations.set_registers(control, exclusion) {
+            known.domains.forget_all();
+        }
         let mode = Mode::of(control);
-        if self.mode.swap(mode.0, AcqRel) != mode.0 || translates {
-            self.dte_cache.listener().move_all();
+        let before = Mode(self.mode.swap(mode.0, AcqRel));
+        if before != mode {
+            known.interrupts.move_all(before.in_keys(), mode.in_keys());
         }
     }
 

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use vm_memory::GuestMemory;
 
 use super::Iommu;
-use super::cache::Guard;
+use super::cache::{Guard, Lines};
 use super::in_flight::{InFlightGuard, LookupKind};
 use super::outcome::{InterruptRequest, Lookup, Observer, Outcome, Response};
 use super::spec::dte::RawDte;
@@ -13,18 +13,18 @@ use super::spec::event::HardwareError;
 use super::spec::irte::{GuestIrte, RawIrte};
 use super::spec::msi::is_message_address;
 use super::spec::registers::Control;
-use super::tables::{CachedIrte, Dte, irte_key};
+use super::tables::{CachedIrte, Dte, IRTE_KEY_GA_EN, irte_key};
 use super::verdict::{DteVerdict, IrteTarget, IrteVerdict, Judge, Refusal};
 
-/// What Control means to interrupts, in a byte; 0 if they are not looked up in the IRT cache.
+/// What Control means to interrupts; 0 if they are not looked up in the IRT cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mode(pub(super) u64);
 
 impl Mode {
-    const GA_EN: u64 = 1;
-    const XT_EN: u64 = 1 << 1;
-    const WIDE: u64 = 1 << 2;
-    const ON: u64 = 1 << 3;
+    const GA_EN: u64 = IRTE_KEY_GA_EN;
+    const XT_EN: u64 = 1;
+    const WIDE: u64 = 1 << 1;
+    const ON: u64 = 1 << 2;
 
     pub(super) fn of(control: Control) -> Self {
         let bit = |bit, set| if set { bit } else { 0 };
@@ -39,19 +39,22 @@ impl Mode {
         )
     }
 
-    #[inline]
-    pub(super) fn ga_en(self) -> bool {
-        self.0 & Self::GA_EN != 0
+    /// What all keys have in common.
+    pub(super) fn in_keys(self) -> u64 {
+        self.0 & Self::GA_EN
     }
 
-    /// Whether a message is an interrupt that IRTEs decide on, whatever the DTE says: fixed or arbitrated, or with
-    /// no delivery mode at all.
-    #[inline]
-    fn is_mapped(self, request: &InterruptRequest) -> bool {
-        let special = request.data & 0x600 != 0;
+    /// Whether a message is an interrupt that IRTEs decide on, whatever the DTE says.
+    pub(super) fn maps(self, request: &InterruptRequest) -> bool {
         let logical = request.address & 1 << 2 != 0;
-        is_message_address(request.address) && (!special || self.0 & Self::WIDE != 0 && logical)
+        is_plain(request) || is_message_address(request.address) && self.0 & Self::WIDE != 0 && logical
     }
+}
+
+/// Fixed or arbitrated: whatever the mode is, IRTEs decide on it.
+#[inline(always)]
+pub(super) fn is_plain(request: &InterruptRequest) -> bool {
+    is_message_address(request.address) && request.data & 0x600 == 0
 }
 
 /// One request on its way through the tables.
@@ -202,10 +205,8 @@ impl<M: GuestMemory> Iommu<M> {
         request: &InterruptRequest,
         observer: &mut O,
     ) -> Response<'_> {
-        let mode = self.mode();
         if !O::LOOKS
-            && mode.is_mapped(request)
-            && let Some(interrupt) = self.known_hit(mode, request.requester, request.data & 0x7ff)
+            && let Some(interrupt) = self.known_hit(request, Lines::First)
         {
             return Response::Answer(Outcome::Remapped(interrupt));
         }
@@ -231,13 +232,10 @@ impl<M: GuestMemory> Iommu<M> {
     /// [`Self::request`] and [`Self::complete`] in one, for whoever has no clock: table reads take no time.
     #[inline(always)]
     pub fn remap(&self, request: &InterruptRequest) -> Outcome {
-        let mode = self.mode();
-        if mode.is_mapped(request)
-            && let Some(interrupt) = self.known_hit(mode, request.requester, request.data & 0x7ff)
-        {
-            return Outcome::Remapped(interrupt);
+        match self.known_hit(request, Lines::First) {
+            Some(interrupt) => Outcome::Remapped(interrupt),
+            None => self.remap_by_tables(request),
         }
-        self.remap_by_tables(request)
     }
 
     #[inline(always)]
@@ -246,16 +244,25 @@ impl<M: GuestMemory> Iommu<M> {
         outcome
     }
 
+    #[cold]
     #[inline(never)]
     fn walk_at_once(&self, request: &InterruptRequest) -> Result<Outcome, Infallible> {
+        if let Some(interrupt) = self.known_hit(request, Lines::All) {
+            return Ok(Outcome::Remapped(interrupt));
+        }
         let _guard = self.in_flight.begin(request.requester, LookupKind::Interrupt);
         let walk = self.begin_walk(request);
         self.start::<AtOnce>(&walk, &mut ())
     }
 
-    /// A request that is not a known hit.
+    /// A request that is not a known hit of the first line.
     #[inline(never)]
-    fn walk(&self, request: &InterruptRequest, observer: &mut impl Observer) -> Response<'_> {
+    fn walk<O: Observer>(&self, request: &InterruptRequest, observer: &mut O) -> Response<'_> {
+        if !O::LOOKS
+            && let Some(interrupt) = self.known_hit(request, Lines::All)
+        {
+            return Response::Answer(Outcome::Remapped(interrupt));
+        }
         // First of all: an invalidation that is not seen below waits for this walk.
         let guard = self.in_flight.begin(request.requester, LookupKind::Interrupt);
         let walk = self.begin_walk(request);

@@ -7,10 +7,13 @@ use sim_bridge::RequesterId;
 use vm_memory::{Address, ByteValued, Bytes, GuestAddress, GuestMemory, GuestMemoryRegion, VolatileMemory};
 
 use super::Iommu;
-use super::cache::{CacheEvent, CacheKind, Guard, Inserted, InvalidationCause, Place, Replacement, Words};
+use super::cache::{
+    CacheEvent, CacheKind, Count, Guard, Inserted, InvalidationCause, Lines, Place, Replacement, TOP_OF_KEY,
+    Words,
+};
 use super::config::{CacheRemapEnClear, DevtabInvalidation, OutOfRangeDevice};
-use super::outcome::{Interrupt, Lookup, LookupFrom};
-use super::remap::{Mode, Walk};
+use super::outcome::{Interrupt, InterruptRequest, Lookup, LookupFrom};
+use super::remap::{Walk, is_plain};
 use super::spec::dte::RawDte;
 use super::spec::event::HardwareError;
 use super::spec::irte::{IrteFlags, IrteFormat, RawIrte};
@@ -27,10 +30,13 @@ const GENERATION: usize = 0;
 const ADDRESS: usize = 1;
 const RAW: usize = 2;
 
+/// Of [`irte_key`], Control.GAEn.
+pub(super) const IRTE_KEY_GA_EN: u64 = TOP_OF_KEY;
+
 /// Key in the IRT cache. It holds the format, because an entry of one is no entry of the other.
 #[inline]
 pub(super) fn irte_key(ga_en: bool, device: RequesterId, index: u32) -> u64 {
-    u64::from(ga_en) << 27 | u64::from(device.0) << 11 | u64::from(index)
+    (u64::from(ga_en) * IRTE_KEY_GA_EN) | u64::from(device.0) << 11 | u64::from(index)
 }
 
 fn device_of_irte_key(key: u64) -> RequesterId {
@@ -256,18 +262,27 @@ impl<M: GuestMemory> Iommu<M> {
     /// Moves with all that may change what a hit in both caches comes to.
     #[inline(always)]
     pub(super) fn irt_stamp(&self, device: RequesterId) -> u64 {
-        self.dte_cache
-            .listener()
-            .with_generation(device, &self.irt_generations)
+        self.dte_cache.listener().interrupts.of(device).get()
     }
 
-    /// A hit in both caches that is known.
+    /// A hit in both caches that is known. With [`Lines::First`] only plain requests, so that most take the shortest
+    /// path. Threads without counters of their own know none.
     #[inline(always)]
-    pub(super) fn known_hit(&self, mode: Mode, device: RequesterId, index: u32) -> Option<Interrupt> {
-        let stamp = self.irt_stamp(device);
-        let key = irte_key(mode.ga_en(), device, index);
-        let interrupt = self.irt_cache.recall(key, stamp)?;
-        self.counters.count_known_hit();
+    pub(super) fn known_hit(&self, request: &InterruptRequest, lines: Lines) -> Option<Interrupt> {
+        let mapped = match lines {
+            Lines::First => is_plain(request),
+            Lines::All if is_plain(request) => self.irt_cache.has_other_lines(),
+            Lines::All => self.mode().maps(request),
+        };
+        if !mapped {
+            return None;
+        }
+        let counters = self.counters.own()?;
+        let stamp = self.irt_stamp(request.requester);
+        // The stamp knows of the format.
+        let key = irte_key(false, request.requester, request.data & 0x7ff);
+        let interrupt = self.irt_cache.recall(lines, key, stamp)?;
+        counters.count(Count::KnownHit);
         Some(Interrupt::from_bits(interrupt))
     }
 
@@ -355,6 +370,8 @@ impl<M: GuestMemory> Iommu<M> {
             self.irt_cache
                 .drop_where(|key, _| device_of_irte_key(key) == device);
         });
+        // Whoever sees it moved sees the generation too, and so what is known from then on.
+        self.dte_cache.listener().interrupts.of(device).move_on();
         if began_anew {
             self.counters.count_alone(
                 CacheKind::Irt,

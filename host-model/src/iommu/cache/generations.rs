@@ -18,9 +18,6 @@ const DEVICES: usize = 1 << 16;
 #[cfg(loom)]
 const DEVICES: usize = 2;
 
-/// Generations between two drops of what a requester ID has in the cache are told apart by these bits.
-pub(super) const DISTINCT: u64 = (1 << 34) - 1;
-
 impl Generations {
     /// `bits` wide, 1 to 64: after 2^`bits` invalidations a requester ID is back at the first.
     pub(in super::super) fn new(bits: u32) -> Self {
@@ -47,23 +44,22 @@ impl Generations {
         self.devices[usize::from(device.0) % DEVICES].load(SeqCst)
     }
 
-    /// Whether the count began anew. Then, and when its [`DISTINCT`] bits do, `drop` drops what the requester ID has in
-    /// the cache, and refuses fills that have begun: before, so that what the first generation had can't be hit in it
-    /// again, and after, so that what the last one had can't either when that comes again. Not to be called by two
-    /// threads at once.
+    /// Whether the count began anew. Then `drop` drops what the requester ID has in the cache, and refuses fills that
+    /// have begun: before, so that what the first generation had can't be hit in it again, and after, so that what the
+    /// last one had can't either when that comes again. Not to be called by two threads at once.
     #[inline]
     pub(in super::super) fn invalidate(&self, device: RequesterId, drop: impl Fn()) -> bool {
         let generation = &self.devices[usize::from(device.0) % DEVICES];
         let next = generation.load(Relaxed).wrapping_add(1) & self.mask;
-        let repeats = next & DISTINCT == 0;
-        if repeats {
+        let began_anew = next == 0;
+        if began_anew {
             drop();
         }
         generation.swap(next, SeqCst);
-        if repeats {
+        if began_anew {
             drop();
         }
-        next == 0
+        began_anew
     }
 }
 
@@ -83,16 +79,6 @@ mod tests {
         let after = all();
         assert_eq!([after[0], after[2]], [before[0], before[2]]);
         assert_ne!(after[1], before[1]);
-    }
-
-    #[test]
-    fn entries_are_dropped_before_the_bits_of_known_hits_repeat() {
-        let generations = Generations::new(64);
-        generations.devices[7].store(DISTINCT, Relaxed);
-        let dropped_at = RefCell::new(vec![]);
-        let drop = || dropped_at.borrow_mut().push(generations.of(RequesterId(7)));
-        assert!(!generations.invalidate(RequesterId(7), drop));
-        assert_eq!(dropped_at.take(), [DISTINCT, DISTINCT + 1]);
     }
 
     #[test]

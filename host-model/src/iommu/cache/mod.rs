@@ -21,14 +21,15 @@ mod statistics;
 mod tests;
 
 pub(super) use generations::Generations;
-pub(super) use known::{KnownHits, Stamps};
+pub(super) use known::{KnownHits, Lines, Stamp, Stamps};
 pub use shape::{CacheShape, CacheShapeError, Replacement};
-pub(super) use statistics::{CacheEvent, CacheKind, Counters};
+pub(super) use statistics::{CacheEvent, CacheKind, Count, Counters};
 pub use statistics::{CacheStatistics, InvalidationCause};
 
-/// Entries of `N` words.
+/// Entries of `N` words. If they are `HASHED`, keys are the top bits of a [`hash`] of more, so that several entries may
+/// have the same.
 #[derive(Debug)]
-pub(super) struct Cache<const N: usize, L = ()> {
+pub(super) struct Cache<const N: usize, L = (), const HASHED: bool = false> {
     shape: CacheShape,
     listener: L,
     ways: usize,
@@ -82,7 +83,9 @@ pub(super) enum Inserted {
 
 /// Bits of a key.
 pub(super) const KEY_BITS: u32 = 28;
-pub(super) const KEY: u64 = (1 << KEY_BITS) - 1;
+const KEY: u64 = (1 << KEY_BITS) - 1;
+/// What differs in this only has the same hash, so that a lookup can begin without.
+pub(super) const TOP_OF_KEY: u64 = 1 << (KEY_BITS - 1);
 const VALID: u64 = 1 << KEY_BITS;
 /// Used since the replacement last looked.
 const USED: u64 = VALID << 1;
@@ -95,18 +98,37 @@ const DROP: u64 = 2;
 /// Hears of entries once they are no more, or once the replacement wants to hear of their next use. The set's lock is
 /// held.
 pub(super) trait Listener {
-    fn gone(&self, key: u64, set: usize, way: usize);
+    fn gone(&self, entry: Gone);
 }
 
 impl Listener for () {
     #[inline]
-    fn gone(&self, _: u64, _: usize, _: usize) {}
+    fn gone(&self, _: Gone) {}
+}
+
+/// Which entry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone {
+    pub(super) key: u64,
+    /// Of the key.
+    hash: u64,
+    set: usize,
+    way: usize,
 }
 
 /// Fibonacci hashing: the top bits of the product spread neighbouring keys evenly.
 #[inline(always)]
-fn hash(key: u64) -> u64 {
-    key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+pub(super) fn hash(key: u64) -> u64 {
+    key.wrapping_mul(FIBONACCI)
+}
+
+const FIBONACCI: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Likewise, of keys without [`TOP_OF_KEY`].
+#[inline(always)]
+fn hash_of_key(key: u64) -> u64 {
+    const BITS: u32 = u64::BITS - TOP_OF_KEY.ilog2();
+    key.wrapping_mul((FIBONACCI >> BITS | 1) << BITS)
 }
 
 /// A set is a hash shifted to the right and masked. One set takes the mask to say so: a shift by 64 is none.
@@ -115,7 +137,7 @@ fn hash_bits_of_set(shape: CacheShape) -> (u32, usize) {
     (63.min(64 - sets.max(1).ilog2()), sets.saturating_sub(1))
 }
 
-impl<const N: usize, L: Listener> Cache<N, L> {
+impl<const N: usize, L: Listener, const HASHED: bool> Cache<N, L, HASHED> {
     pub(super) fn new(shape: CacheShape, listener: L) -> Self {
         let set = || Set {
             drops: AtomicU64::new(0),
@@ -144,9 +166,31 @@ impl<const N: usize, L: Listener> Cache<N, L> {
         self.ways == 0
     }
 
+    /// Its top bits are the set.
+    #[inline(always)]
+    fn hash(key: u64) -> u64 {
+        if HASHED {
+            key << (u64::BITS - KEY_BITS)
+        } else {
+            hash_of_key(key)
+        }
+    }
+
     #[inline]
     fn set_of(&self, key: u64) -> usize {
-        (hash(key) >> self.shift) as usize & self.mask
+        self.set_of_hash(Self::hash(key))
+    }
+
+    #[inline]
+    fn set_of_hash(&self, hash: u64) -> usize {
+        (hash >> self.shift) as usize & self.mask
+    }
+
+    /// The entry with that key at that place is.
+    #[inline]
+    fn tell_gone(&self, key: u64, set: usize, way: usize) {
+        let hash = Self::hash(key);
+        self.listener.gone(Gone { key, hash, set, way });
     }
 
     #[inline]
@@ -167,13 +211,17 @@ impl<const N: usize, L: Listener> Cache<N, L> {
         let set = self.set_of(key);
         for (way, entry) in self.ways_of(set).iter().enumerate() {
             let tag = entry.tag.load(Acquire);
-            if tag & (VALID | KEY) == VALID | key
-                && let Some(value) = entry.read(tag, &read)
-            {
+            if tag & (VALID | KEY) != VALID | key {
+                continue;
+            }
+            if let Some(value) = entry.read(tag, &read) {
                 if tag & USED == 0 {
                     self.touch(set, way, tag);
                 }
                 return Some((Place { set, way, tag }, value));
+            }
+            if !HASHED {
+                break;
             }
         }
         None
@@ -245,7 +293,7 @@ impl<const N: usize, L: Listener> Cache<N, L> {
         let old = ways[way].key();
         let tag = ways[way].write(VALID | key | self.shape.replacement().initial_use(), words);
         if let Some(old) = old {
-            self.listener.gone(old, index, way);
+            self.tell_gone(old, index, way);
         }
         self.inserted(index, way);
         let place = Place { set: index, way, tag };
@@ -280,7 +328,7 @@ impl<const N: usize, L: Listener> Cache<N, L> {
                 && which(key, &entry.words)
             {
                 entry.begin_change(entry.tag.load(Relaxed));
-                self.listener.gone(key, index, way);
+                self.tell_gone(key, index, way);
                 dropped += 1;
             }
         }

@@ -17,7 +17,7 @@ impl Replacement {
     }
 }
 
-impl<const N: usize, L: Listener> Cache<N, L> {
+impl<const N: usize, L: Listener, const HASHED: bool> Cache<N, L, HASHED> {
     /// An entry that is not marked used was hit.
     #[cold]
     pub(super) fn touch(&self, set: usize, way: usize, tag: u64) {
@@ -73,7 +73,7 @@ impl<const N: usize, L: Listener> Cache<N, L> {
             if tag & USED == 0 {
                 break;
             }
-            self.listener.gone(tag & KEY, set, hand);
+            self.tell_gone(tag & KEY, set, hand);
             hand = (hand + 1) % ways.len();
         }
         order.store(((hand + 1) % ways.len()) as u64, Relaxed);

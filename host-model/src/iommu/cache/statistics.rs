@@ -2,8 +2,6 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use crossbeam_utils::CachePadded;
-
 /// What happened in a cache since reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheStatistics {
@@ -52,6 +50,7 @@ pub(in super::super) enum CacheEvent {
 const EVENTS: usize = 8;
 
 impl CacheEvent {
+    #[inline(always)]
     const fn index(self) -> usize {
         match self {
             Self::Hit => 0,
@@ -78,32 +77,50 @@ const CACHES: usize = 3;
 
 /// Exact counts that threads do not share: each thread has a shard of its own as long as it lives, and those that
 /// find none free share one.
-#[derive(Debug, Default)]
-pub(in super::super) struct Counters {
-    shards: [CachePadded<Shard>; SHARDS],
-    shared: CachePadded<Shard>,
-    locked: CachePadded<Shard>,
-}
+#[derive(Debug)]
+#[repr(align(128))]
+pub(in super::super) struct Counters([AtomicU64; (SHARDS + 2) * SHARD_WORDS]);
 
-#[derive(Debug, Default)]
-struct Shard {
+const SHARDS: usize = 32;
+/// No two shards have a line of the host's cache, nor a pair of lines, in common.
+const SHARD_WORDS: usize = 32;
+/// The first word of the shard of those who have none, and of that of those who hold the IOMMU's lock.
+const SHARED: usize = SHARDS * SHARD_WORDS;
+const LOCKED: usize = SHARED + SHARD_WORDS;
+
+/// What a shard's words count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Count {
     /// Hits in the IRT and the DTE cache at once.
-    known_hits: AtomicU64,
+    KnownHit,
     /// Hits in the DTE cache and the IOTLB at once.
-    translation_hits: AtomicU64,
-    caches: [[AtomicU64; EVENTS]; CACHES],
+    TranslationHit,
+    Of(CacheKind, CacheEvent),
 }
 
-const SHARDS: usize = 16;
+impl Count {
+    #[inline(always)]
+    const fn index(self) -> usize {
+        const { assert!(2 + CACHES * EVENTS <= SHARD_WORDS) };
+        match self {
+            Self::KnownHit => 0,
+            Self::TranslationHit => 1,
+            Self::Of(cache, event) => 2 + cache as usize * EVENTS + event.index(),
+        }
+    }
+}
+
+/// The model checker's threads are all one, and begin each order of events alike.
+const AT_FIRST: usize = if cfg!(loom) { 0 } else { SHARED };
 
 thread_local! {
-    /// The thread's shard; beyond the last if it has none.
-    static SHARD: Cell<usize> = const { Cell::new(SHARDS) };
-    /// Likewise, given back when the thread ends. It is apart because what is dropped is slower to look at.
-    static HELD: Held = const { Held(Cell::new(SHARDS)) };
+    /// The first word of the thread's shard; [`SHARED`] if it has none.
+    static SHARD: Cell<usize> = const { Cell::new(AT_FIRST) };
+    /// The shard's number, given back when the thread ends. It is apart because what is dropped is slower to look at.
+    static HELD: Held = const { Held(Cell::new(None)) };
 }
 
-struct Held(Cell<usize>);
+struct Held(Cell<Option<u32>>);
 
 /// Shards that threads have, a bit each.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -114,75 +131,86 @@ impl Held {
         let first_free = |taken: u32| (taken.count_ones() < SHARDS as u32).then(|| taken | (taken + 1));
         // What the thread that had it before has counted is to be seen.
         if let Ok(taken) = TAKEN.fetch_update(Acquire, Relaxed, first_free) {
-            self.0.set(taken.trailing_ones() as usize);
+            let number = taken.trailing_ones();
+            self.0.set(Some(number));
+            SHARD.set(number as usize * SHARD_WORDS);
         }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        SHARD.set(SHARDS);
-        if self.0.get() < SHARDS {
-            TAKEN.fetch_and(!(1 << self.0.get()), Release);
+        SHARD.set(SHARED);
+        if let Some(number) = self.0.get() {
+            TAKEN.fetch_and(!(1 << number), Release);
         }
     }
 }
 
+/// A thread's own shard.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Own<'a> {
+    counters: &'a Counters,
+    first: usize,
+}
+
+impl Own<'_> {
+    #[inline(always)]
+    pub(in super::super) fn count(self, count: Count) {
+        self.counters.add_one(self.first, count);
+    }
+}
+
 impl Counters {
+    pub(in super::super) fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; _])
+    }
+
     #[inline]
     pub(in super::super) fn count(&self, cache: CacheKind, event: CacheEvent) {
-        let index = event.index();
-        self.add(move |shard| &shard.caches[cache as usize][index]);
+        match self.own() {
+            Some(own) => own.count(Count::Of(cache, event)),
+            None => self.count_without_shard(Count::Of(cache, event)),
+        }
     }
 
     /// For those who hold the IOMMU's lock.
     #[inline]
     pub(in super::super) fn count_alone(&self, cache: CacheKind, event: CacheEvent) {
-        let counter = &self.locked.caches[cache as usize][event.index()];
+        self.add_one(LOCKED, Count::Of(cache, event));
+    }
+
+    /// The thread's own shard, if it has one: it has none before it has counted anything.
+    #[inline(always)]
+    pub(in super::super) fn own(&self) -> Option<Own<'_>> {
+        let first = SHARD.get();
+        (first < SHARED).then_some(Own {
+            counters: self,
+            first,
+        })
+    }
+
+    /// Nobody else adds to that shard.
+    #[inline(always)]
+    fn add_one(&self, first: usize, count: Count) {
+        let counter = &self.0[first + count.index()];
         counter.store(counter.load(Relaxed) + 1, Relaxed);
     }
 
-    #[inline]
-    pub(in super::super) fn count_known_hit(&self) {
-        self.add(|shard| &shard.known_hits);
-    }
-
-    #[inline]
-    pub(in super::super) fn count_translation_hit(&self) {
-        self.add(|shard| &shard.translation_hits);
-    }
-
-    #[inline(always)]
-    fn add(&self, counter: impl Fn(&Shard) -> &AtomicU64) {
-        match self.shards.get(SHARD.get()) {
-            Some(shard) => {
-                let counter = counter(shard);
-                counter.store(counter.load(Relaxed) + 1, Relaxed);
-            }
-            None => self.add_without_shard(counter),
-        }
-    }
-
     #[cold]
-    fn add_without_shard(&self, counter: impl Fn(&Shard) -> &AtomicU64) {
-        counter(&self.shared).fetch_add(1, Relaxed);
+    fn count_without_shard(&self, count: Count) {
+        self.0[SHARED + count.index()].fetch_add(1, Relaxed);
         // A thread that ends has given its shard back, and takes none again.
-        let _ = HELD.try_with(|held| {
-            held.take();
-            SHARD.set(held.0.get());
-        });
+        let _ = HELD.try_with(Held::take);
     }
 
     pub(in super::super) fn read(&self, cache: CacheKind) -> CacheStatistics {
-        let sum = |counter: &dyn Fn(&Shard) -> &AtomicU64| -> u64 {
-            self.shards
-                .iter()
-                .chain([&self.shared, &self.locked])
-                .map(|shard| counter(shard).load(Relaxed))
-                .sum()
+        let sum = |count: Count| -> u64 {
+            let of_shards = self.0.iter().skip(count.index()).step_by(SHARD_WORDS);
+            of_shards.map(|counter| counter.load(Relaxed)).sum()
         };
-        let of = |event: CacheEvent| sum(&|shard| &shard.caches[cache as usize][event.index()]);
-        let (known, translations) = (sum(&|s| &s.known_hits), sum(&|s| &s.translation_hits));
+        let of = |event| sum(Count::Of(cache, event));
+        let (known, translations) = (sum(Count::KnownHit), sum(Count::TranslationHit));
         let at_once = match cache {
             CacheKind::Irt => known,
             CacheKind::Dte => known + translations,
@@ -207,7 +235,7 @@ mod tests {
 
     #[test]
     fn every_count_of_every_thread_is_there() {
-        let counters = &Counters::default();
+        let counters = &Counters::new();
         std::thread::scope(|scope| {
             for _ in 0..SHARDS + 8 {
                 scope.spawn(|| (0..1000).for_each(|_| counters.count(CacheKind::Irt, CacheEvent::Hit)));
@@ -219,13 +247,14 @@ mod tests {
 
     #[test]
     fn threads_that_have_ended_leave_their_shards_to_others() {
-        let counters = &Counters::default();
+        let counters = &Counters::new();
         // More threads than shards, one after the other; other tests may have some at the time.
         for _ in 0..4 * SHARDS {
             let thread = || (0..2).for_each(|_| counters.count(CacheKind::Irt, CacheEvent::Hit));
             std::thread::scope(|scope| scope.spawn(thread).join()).unwrap();
         }
-        let shared = counters.shared.caches[CacheKind::Irt as usize][CacheEvent::Hit.index()].load(Relaxed);
+        let hits = Count::Of(CacheKind::Irt, CacheEvent::Hit);
+        let shared = counters.0[SHARED + hits.index()].load(Relaxed);
         assert_eq!(counters.read(CacheKind::Irt).hits, 2 * 4 * SHARDS as u64);
         // The first count of each thread, which finds it a shard, unless others have all.
         assert!(shared < 2 * 4 * SHARDS as u64);

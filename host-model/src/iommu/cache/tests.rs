@@ -52,8 +52,9 @@ fn a_key_that_is_cached_is_replaced_in_its_place() {
 }
 
 #[test]
-fn entries_of_one_key_live_side_by_side_if_their_words_tell_them_apart() {
-    let cache = one_set(2, Replacement::PseudoLru);
+fn entries_of_one_hashed_key_live_side_by_side_if_their_words_tell_them_apart() {
+    let shape = CacheShape::new(1, 2).unwrap();
+    let cache = Cache::<1, (), true>::new(shape, ());
     for value in [10, 20] {
         let same = |words: &Words<1>| words[0].load(Relaxed) == value;
         cache.insert(1, [value], cache.guard(1), same, |_, _| true);
@@ -62,6 +63,19 @@ fn entries_of_one_key_live_side_by_side_if_their_words_tell_them_apart() {
         let wanted = |words: &Words<1>| (words[0].load(Relaxed) == value).then_some(value);
         assert_eq!(cache.find(1, wanted).map(|(_, v)| v), Some(value));
     }
+}
+
+#[test]
+fn what_differs_in_the_top_of_the_key_shares_a_set() {
+    let cache = Cache::<1>::new(CacheShape::new(64, 1).unwrap(), ());
+    let sets: std::collections::HashSet<_> = (0..1000)
+        .map(|key| {
+            let set = cache.set_of(key);
+            assert_eq!(cache.set_of(key | TOP_OF_KEY), set);
+            set
+        })
+        .collect();
+    assert_eq!(sets.len(), 64);
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::array;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::cache::{Cache, CacheShape, Inserted, KnownHits, Place, Replacement, Words};
+use super::super::cache::{Cache, CacheShape, Inserted, KnownHits, Lines, Place, Replacement, Words};
 use super::{both, model};
 
 /// Its words are equal, whatever is done to it.
@@ -69,10 +69,10 @@ fn what_is_dropped_is_never_recalled() {
             move |cache| cache.remember(place, KEY, STAMP, 1),
             |cache| {
                 cache.drop_key(KEY);
-                assert_eq!(cache.recall(KEY, STAMP), None);
+                assert_eq!(cache.recall(Lines::First, KEY, STAMP), None);
             },
         );
-        assert_eq!(cache.recall(KEY, STAMP), None);
+        assert_eq!(cache.recall(Lines::First, KEY, STAMP), None);
     });
 }
 
@@ -85,15 +85,18 @@ fn what_is_recalled_was_remembered_of_that_key() {
         both(
             &cache,
             |cache| {
-                assert!(matches!(cache.recall(KEY, STAMP), None | Some(1 | 3)));
-                assert_eq!(cache.recall(KEY, STAMP + STAMP), None);
+                assert!(matches!(
+                    cache.recall(Lines::First, KEY, STAMP),
+                    None | Some(1 | 3)
+                ));
+                assert_eq!(cache.recall(Lines::First, KEY, STAMP + STAMP), None);
             },
             |cache| {
                 cache.remember(put(cache, OTHER, 2), OTHER, STAMP, 2);
                 cache.remember(put(cache, KEY, 3), KEY, STAMP, 3);
             },
         );
-        assert_eq!(cache.recall(KEY, STAMP), Some(3));
+        assert_eq!(cache.recall(Lines::First, KEY, STAMP), Some(3));
     });
 }
 
@@ -107,7 +110,7 @@ fn what_takes_the_place_of_an_entry_is_not_remembered_as_it() {
             move |cache| cache.remember(place, KEY, STAMP, 1),
             |cache| insert(cache, KEY, 3),
         );
-        assert_eq!(cache.recall(KEY, STAMP), None);
+        assert_eq!(cache.recall(Lines::First, KEY, STAMP), None);
     });
 }
 

@@ -125,12 +125,12 @@ pub struct Page {
 #[bitfield(u16)]
 #[derive(PartialEq, Eq, Hash)]
 pub struct PageAttributes {
-    /// log2 of the size in bytes, [`PAGE_SHIFT`] to [`MAX_PAGE_SHIFT`].
-    #[bits(6)]
-    pub shift: u8,
     /// IR and IW.
     #[bits(2)]
     pub permissions: Permissions,
+    /// log2 of the size in bytes, [`PAGE_SHIFT`] to [`MAX_PAGE_SHIFT`].
+    #[bits(6)]
+    pub shift: u8,
     /// U.
     pub untranslated_only: bool,
     /// FC.

@@ -4,17 +4,21 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use bitfield_struct::bitfield;
 
-use super::super::cache::{Cache, CacheShape, Guard, Inserted, KEY, KEY_BITS, KnownHits, Place, Words};
+use super::super::cache::{
+    Cache, CacheShape, Guard, Inserted, KEY_BITS, KnownHits, Lines, Place, Words, hash,
+};
 use super::super::spec::command::PageRange;
-use super::super::spec::page_table::{PAGE_SHIFT, Page, PageAttributes};
+use super::super::spec::page_table::{PAGE_SHIFT, Page, PageAttributes, Permissions};
 use super::super::sync::AtomicU64;
+use super::known_domains::DteDomain;
+use super::request::Translation;
 
 /// Translations by domain and 4 KiB of address. A larger page has an entry for each 4 KiB of it that was used, and
 /// each of them goes when any of the page is invalidated. Directory entries are not cached, nor is what maps
 /// nothing.
 #[derive(Debug)]
 pub(in super::super) struct Iotlb {
-    cache: Cache<WORDS, KnownHits>,
+    cache: Cache<WORDS, KnownHits, true>,
     /// log2 of the sets.
     sets: u32,
     /// Invalidations so far.
@@ -64,22 +68,79 @@ impl Tag {
         const DOMAIN: u64 = Tag::new().with_domain_low(0xfff).into_bits();
         Self::from_bits(address & !DOMAIN | u64::from(domain) & DOMAIN)
     }
+}
 
-    /// Spreads addresses that differ by large powers of two, and domains with the same addresses.
-    #[inline]
-    fn key(self) -> u64 {
-        let tag = self.into_bits();
-        (tag ^ tag >> KEY_BITS) & KEY
+/// Page number bits 45:0, above a domain's.
+#[inline(always)]
+fn page_bits(address: u64) -> u64 {
+    address >> PAGE_SHIFT << DteDomain::USED
+}
+
+/// What a known hit is known as, if the address is below [`KNOWN_END`].
+#[inline(always)]
+fn known_as(domain: DteDomain, address: u64) -> u64 {
+    page_bits(address) | domain.into_bits()
+}
+
+/// Addresses from here on leave no room for the domain.
+const KNOWN_END: u64 = (1 << (u64::BITS - DteDomain::USED + PAGE_SHIFT as u32)) - (1 << PAGE_SHIFT);
+
+/// Of a domain, to be known with it: then the longest part of a lookup can begin before the domain is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DomainHash(pub(super) u64);
+
+impl DomainHash {
+    pub(super) fn of(domain: u16) -> Self {
+        Self(hash(domain.into()))
+    }
+
+    /// The hash of domain and page: [`hash`] of a sum is the sum of theirs.
+    #[inline(always)]
+    fn with_page(self, address: u64) -> u64 {
+        hash(page_bits(address)).wrapping_add(self.0)
     }
 }
 
-/// All of the domain and the page, and not 0, for a known hit to be known as. Addresses that leave no room for the
-/// domain have none.
-#[inline(always)]
-fn known_as(domain: u16, address: u64) -> Option<u64> {
-    const END: u64 = (1 << 60) - (1 << PAGE_SHIFT);
-    let page = address & !((1 << PAGE_SHIFT) - 1);
-    (address < END).then_some(!(page << 4 | u64::from(domain)))
+fn key(domain: u16, address: u64) -> u64 {
+    DomainHash::of(domain).with_page(address) >> (u64::BITS - KEY_BITS)
+}
+
+/// What is known of 4 KiB of a page: what it comes to with what the DTE allows.
+#[bitfield(u64)]
+pub(super) struct KnownPage {
+    /// [`PageAttributes`], but with the permissions that there are not.
+    #[bits(16)]
+    inverted: u16,
+    /// Physical address bits 51:12 of the 4 KiB.
+    #[bits(40)]
+    frame: u64,
+    __: u8,
+}
+
+impl KnownPage {
+    const INVERTED: u16 = PageAttributes::new()
+        .with_permissions(Permissions::ALL)
+        .into_bits();
+
+    fn of(page: &Page, address: u64, permissions: Permissions) -> Self {
+        Self::new()
+            .with_inverted(page.attributes.and(permissions).into_bits() ^ Self::INVERTED)
+            .with_frame(page.physical(address) >> PAGE_SHIFT)
+    }
+
+    #[inline(always)]
+    pub(super) fn allows(self, wanted: Permissions) -> bool {
+        self.inverted() & u16::from(wanted.into_bits()) == 0
+    }
+
+    /// Of a request's first byte.
+    #[inline(always)]
+    pub(super) fn translation(self, address: u64) -> Translation {
+        Translation {
+            address: self.frame() << PAGE_SHIFT | address & ((1 << PAGE_SHIFT) - 1),
+            attributes: PageAttributes::from_bits(self.inverted() ^ Self::INVERTED),
+        }
+    }
 }
 
 impl Mapping {
@@ -127,28 +188,39 @@ impl Iotlb {
         }
     }
 
+    #[inline(always)]
+    pub(super) fn has_other_lines(&self) -> bool {
+        self.cache.has_other_lines()
+    }
+
     /// The page of that address, if it was found before and nothing has happened to it.
     #[inline(always)]
-    pub(in super::super) fn recall(&self, domain: u16, address: u64) -> Option<Page> {
-        let key = Tag::of(domain, address).key();
-        let mapping = self.cache.recall_as(key, known_as(domain, address)?)?;
-        Some(Mapping::from_bits(mapping).page())
+    pub(super) fn recall(
+        &self,
+        lines: Lines,
+        (domain, hash): (DteDomain, DomainHash),
+        address: u64,
+    ) -> Option<KnownPage> {
+        let known = known_as(domain, address);
+        let page = self.cache.recall_as(lines, hash.with_page(address), known)?;
+        (address < KNOWN_END).then(|| KnownPage::from_bits(page))
     }
 
     /// The page of that address.
-    pub(in super::super) fn find(&self, domain: u16, address: u64) -> Option<Page> {
-        let tag = Tag::of(domain, address);
-        let found = self.cache.find(tag.key(), |words| page_of(words, tag, domain));
-        found.map(|(place, page)| {
-            self.remember(place, domain, address, &page);
-            page
-        })
+    pub(super) fn find(&self, domain: DteDomain, address: u64) -> Option<Page> {
+        let tag = Tag::of(domain.id(), address);
+        let of_tag = |words: &Words<WORDS>| page_of(words, tag, domain.id());
+        let (place, page) = self.cache.find(key(domain.id(), address), of_tag)?;
+        self.remember(place, domain, address, &page);
+        Some(page)
     }
 
-    fn remember(&self, place: Place, domain: u16, address: u64, page: &Page) {
-        if let Some(known) = known_as(domain, address) {
-            let mapping = Mapping::of(domain, page);
-            self.cache.remember_as(place, known, mapping.into_bits());
+    fn remember(&self, place: Place, domain: DteDomain, address: u64, page: &Page) {
+        if address < KNOWN_END {
+            let hash = DomainHash::of(domain.id()).with_page(address);
+            let page = KnownPage::of(page, address, domain.permissions());
+            self.cache
+                .remember_as(place, hash, known_as(domain, address), page.into_bits());
         }
     }
 
@@ -161,7 +233,7 @@ impl Iotlb {
     /// may have been read before an invalidation.
     pub(in super::super) fn guard(&self, domain: u16, address: u64, began: Began) -> FillGuard {
         self.largest.fetch_max(PAGE_SHIFT.into(), SeqCst);
-        let guard = self.cache.guard(Tag::of(domain, address).key());
+        let guard = self.cache.guard(key(domain, address));
         // Last: an invalidation counts itself before it looks at `largest` and moves guards.
         FillGuard((self.begin() == began).then_some((guard, began)))
     }
@@ -171,9 +243,9 @@ impl Iotlb {
         self.guard(domain, address, self.begin())
     }
 
-    pub(in super::super) fn insert(
+    pub(super) fn insert(
         &self,
-        domain: u16,
+        domain: DteDomain,
         address: u64,
         page: &Page,
         FillGuard(guard): FillGuard,
@@ -189,10 +261,13 @@ impl Iotlb {
                 return Inserted::Refused;
             }
         }
-        let tag = Tag::of(domain, address);
-        let words = [tag.into_bits(), Mapping::of(domain, page).into_bits()];
-        let same = |words: &Words<WORDS>| page_of(words, tag, domain).is_some();
-        let inserted = self.cache.insert(tag.key(), words, guard, same, |_, _| true);
+        let id = domain.id();
+        let tag = Tag::of(id, address);
+        let words = [tag.into_bits(), Mapping::of(id, page).into_bits()];
+        let same = |words: &Words<WORDS>| page_of(words, tag, id).is_some();
+        let inserted = self
+            .cache
+            .insert(key(id, address), words, guard, same, |_, _| true);
         if let Inserted::Filled { place, .. } = inserted {
             self.remember(place, domain, address, page);
         }
@@ -206,9 +281,10 @@ impl Iotlb {
             0 => {}
             largest if largest == u64::from(PAGE_SHIFT) && pages <= self.sets => {
                 for page in 0..1 << pages {
-                    let tag = Tag::of(domain, addresses.start() + (page << PAGE_SHIFT));
+                    let address = addresses.start() + (page << PAGE_SHIFT);
+                    let tag = Tag::of(domain, address);
                     let is_of = |words: &Words<WORDS>| page_of(words, tag, domain).is_some();
-                    self.cache.drop_key_where(tag.key(), is_of);
+                    self.cache.drop_key_where(key(domain, address), is_of);
                 }
             }
             _ => {

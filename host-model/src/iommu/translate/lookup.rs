@@ -8,7 +8,7 @@ use sim_bridge::RequesterId;
 use vm_memory::GuestMemory;
 
 use super::super::Iommu;
-use super::super::cache::{CacheEvent, CacheKind, Guard, Inserted, InvalidationCause};
+use super::super::cache::{CacheEvent, CacheKind, Count, Guard, Inserted, InvalidationCause, Lines};
 use super::super::config::Config;
 use super::super::in_flight::{InFlightGuard, LookupKind};
 use super::super::outcome::{LookupFrom, Observer};
@@ -20,7 +20,6 @@ use super::super::spec::registers::{Control, ExclusionBase, ExclusionLimit};
 use super::super::sync::fence;
 use super::super::tables::Dte;
 use super::iotlb::{Began, FillGuard, Iotlb};
-use super::known_domains::KnownDomains;
 use super::observed::{PageLookup, PteRead};
 use super::page_walk::{PageWalk, WalkStep};
 use super::request::{AddressType, MemoryRequest, Translation, TranslationOutcome, TranslationResponse};
@@ -31,7 +30,6 @@ use super::verdict::{Domain, DteVerdict, Exclusion, MemoryJudge, Refusal};
 pub(in super::super) struct Translations {
     pub(in super::super) iotlb: Iotlb,
     rules: MemoryDteRules,
-    domains: KnownDomains,
     /// 1 if IommuEn is set and no address is excluded.
     translates_all: AtomicU64,
     /// Copies of the registers.
@@ -46,7 +44,6 @@ impl Translations {
         Self {
             iotlb: Iotlb::new(config.iotlb),
             rules: MemoryDteRules::new(&config.features),
-            domains: KnownDomains::new(),
             translates_all: AtomicU64::new(0),
             exclusion_base: AtomicU64::new(0),
             exclusion_limit: AtomicU64::new(0),
@@ -196,7 +193,7 @@ impl<M: GuestMemory> Iommu<M> {
         observer: &mut O,
     ) -> TranslationResponse<'_> {
         if !O::LOOKS
-            && let Some(translation) = self.known_translation(request)
+            && let Some(translation) = self.known_translation(request, Lines::First)
         {
             return translated(translation);
         }
@@ -207,12 +204,13 @@ impl<M: GuestMemory> Iommu<M> {
     /// time.
     #[inline(always)]
     pub fn translate_at_once(&self, request: &MemoryRequest) -> TranslationOutcome {
-        match self.known_translation(request) {
+        match self.known_translation(request, Lines::First) {
             Some(translation) => TranslationOutcome::Translated(translation),
             None => self.translate_by_tables(request),
         }
     }
 
+    #[cold]
     #[inline(never)]
     fn translate_by_tables(&self, request: &MemoryRequest) -> TranslationOutcome {
         let mut response = self.walk_tables(request, &mut ());
@@ -263,7 +261,7 @@ impl<M: GuestMemory> Iommu<M> {
                         } else {
                             fill
                         };
-                        let inserted = iotlb.insert(domain.id, address, &page, fill);
+                        let inserted = iotlb.insert(domain.known(), address, &page, fill);
                         self.count_insertion(CacheKind::Iotlb, inserted);
                         observer.page(PageLookup {
                             from: match inserted {
@@ -310,37 +308,35 @@ impl<M: GuestMemory> Iommu<M> {
 
     /// An untranslated request that the caches allow, without a lock or a shared write.
     #[inline(always)]
-    fn known_translation(&self, request: &MemoryRequest) -> Option<Translation> {
-        let MemoryRequest {
-            requester,
-            address,
-            access,
-            kind,
-            pasid,
-        } = *request;
-        if kind != AddressType::Untranslated || pasid.is_some() {
+    fn known_translation(&self, request: &MemoryRequest, lines: Lines) -> Option<Translation> {
+        let iotlb = &self.translations.iotlb;
+        if request.kind != AddressType::Untranslated || request.pasid.is_some() {
             return None;
         }
-        let stamps = self.dte_cache.listener();
-        let stamp = stamps.of(requester);
-        let Translations { iotlb, domains, .. } = &self.translations;
-        let domain = domains.recall(requester, stamp)?;
-        let page = iotlb.recall(domain.id(), address)?;
-        let attributes = page.attributes.and(domain.permissions());
+        let counters = self.counters.own()?;
+        let known = self.dte_cache.listener().domains.of(request.requester);
+        let stamp = known.stamp();
+        let domain = known.recall(request.requester, stamp)?;
+        let page = iotlb.recall(lines, domain, request.address)?;
         // With the stamp of before, there was a moment when the DTE and the translation were both cached.
-        if !attributes.permissions().allow(access.needs()) || stamps.of(requester) != stamp {
+        if !page.allows(request.access.needs()) || known.stamp() != stamp {
             return None;
         }
-        self.counters.count_translation_hit();
-        let address = page.physical(address);
-        Some(Translation { address, attributes })
+        counters.count(Count::TranslationHit);
+        Some(page.translation(request.address))
     }
 
-    fn walk_tables(&self, request: &MemoryRequest, observer: &mut impl Observer) -> TranslationResponse<'_> {
+    fn walk_tables<O: Observer>(&self, request: &MemoryRequest, observer: &mut O) -> TranslationResponse<'_> {
+        if !O::LOOKS
+            && self.translations.iotlb.has_other_lines()
+            && let Some(translation) = self.known_translation(request, Lines::All)
+        {
+            return translated(translation);
+        }
         let device = request.requester;
         // First of all: an invalidation that is not seen below waits for this walk.
         let guard = self.in_flight.begin(device, LookupKind::Memory);
-        let stamp = self.dte_cache.listener().of(device);
+        let stamp = self.dte_cache.listener().domains.of(device).stamp();
         let walk = Walk {
             request: *request,
             stamp,
@@ -384,12 +380,12 @@ impl<M: GuestMemory> Iommu<M> {
         };
         let device = walk.request.requester;
         if dte.knowable && !walk.exclusion.base.enable() {
-            let domains = &self.translations.domains;
-            domains.remember(device, walk.stamp, domain.id, domain.tables.permissions);
+            let known = self.dte_cache.listener().domains.of(device);
+            known.remember(device, walk.stamp, domain.known());
         }
         let (iotlb, address) = (&self.translations.iotlb, walk.request.address);
         let hit = iotlb
-            .find(domain.id, address)
+            .find(domain.known(), address)
             .and_then(|page| Some((page, judge.hit(&domain, &page)?)));
         if let Some((page, hit)) = hit {
             self.counters.count(CacheKind::Iotlb, CacheEvent::Hit);

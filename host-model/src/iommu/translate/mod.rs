@@ -21,4 +21,5 @@ pub use request::{
     TranslationResponse,
 };
 
+pub(super) use known_domains::KnownDomains;
 pub(super) use lookup::{ReportedFaults, Translations};

@@ -8,6 +8,7 @@ use super::super::spec::event::{Event, EventFlags, HardwareError, InvalidRequest
 use super::super::spec::msi::is_message_address;
 use super::super::spec::page_table::{PAGE_SHIFT, Page, PageAttributes, Permissions, PteError};
 use super::super::spec::registers::{ExclusionBase, ExclusionLimit};
+use super::known_domains::DteDomain;
 use super::page_walk::{PageWalk, WalkError, WalkStep};
 use super::request::{Access, AddressType, MemoryRequest, Translation, TranslationError, TranslationOutcome};
 
@@ -35,6 +36,14 @@ pub(in super::super) struct Domain {
     pub(in super::super) id: u16,
     pub(super) tables: PageTables,
     suppress: Suppress,
+}
+
+impl Domain {
+    pub(super) fn known(&self) -> DteDomain {
+        DteDomain::new()
+            .with_id(self.id)
+            .with_permissions(self.tables.permissions)
+    }
 }
 
 /// Addresses that are not translated.
