@@ -103,6 +103,14 @@ impl<E> Default for Log<E> {
 }
 
 impl<E: LogEntry> Log<E> {
+    /// As by default, with what was counted before.
+    pub(super) fn counted(statistics: LogStatistics) -> Self {
+        Self {
+            statistics,
+            ..Self::default()
+        }
+    }
+
     /// The ring, if the log runs.
     pub(super) fn ring(&self, enabled: bool) -> Option<Ring> {
         (enabled && !self.halted)

@@ -102,6 +102,7 @@ mod message;
 mod outcome;
 mod own_interrupts;
 mod page_request;
+mod power;
 mod register_file;
 mod remap;
 pub mod spec;
@@ -118,7 +119,7 @@ pub use command_processor::IotlbResponse;
 pub use config::{
     BackingPageFailure, CacheRemapEnClear, Config, DevtabInvalidation, DteValid, EventAddress, Faults,
     GaTailStore, InterruptClear, IrtCacheDis, IrteReadFailure, IrteReservedBits, MemoryFault,
-    OutOfRangeDevice, Policies, RepeatedPageFaults, Smi, StatusInterrupts,
+    OutOfRangeDevice, Policies, PowerOnCaches, RepeatedPageFaults, Smi, StatusInterrupts,
 };
 pub use guest::{Notice, Posted};
 pub use logs::LogStatistics;
@@ -273,10 +274,16 @@ impl<M: GuestMemory> Iommu<M> {
     }
 
     fn write_any(&self, offset: u64, size: usize, value: u64) {
+        let state = &mut *self.lock();
+        state.registers.write(offset, size, value, &self.command_pointers);
+        self.registers_changed(state);
+    }
+
+    /// Whatever goes by registers follows them.
+    fn registers_changed(&self, state: &mut State) {
         let State {
             registers, commands, ..
-        } = &mut *self.lock();
-        registers.write(offset, size, value, &self.command_pointers);
+        } = state;
         self.set_command_ring(commands, registers.command_ring());
         for (segment, copy) in self.dev_tab_bases.iter().enumerate() {
             copy.store(registers.dev_tab_base(segment).into_bits(), Release);

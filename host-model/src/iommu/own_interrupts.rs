@@ -119,6 +119,13 @@ impl OwnInterrupts {
         }
     }
 
+    pub(super) fn with_undeliverable(self, undeliverable: u64) -> Self {
+        Self {
+            undeliverable,
+            ..self
+        }
+    }
+
     /// To be called after each change of Status, Control or the registers here. `set` are the status bits that
     /// something set just now, whether or not they were 1 already.
     pub(super) fn update(&mut self, status: Status, control: Control, set: Status) {

@@ -384,14 +384,25 @@ impl<M: GuestMemory> Iommu<M> {
     pub(super) fn invalidate_all(&self) {
         let all = CacheEvent::Invalidation(InvalidationCause::All);
         self.counters.count_alone(CacheKind::Dte, all);
-        self.dte_cache.drop_where(|_, _| true);
         self.counters.count_alone(CacheKind::Iotlb, all);
-        self.translations.iotlb.invalidate_all();
+        self.drop_all_but_irtes();
         if !self.config.faults.invalidate_all_keeps_irt {
             self.counters.count_alone(CacheKind::Irt, all);
             self.irt_cache.drop_where(|_, _| true);
         }
         fence(SeqCst);
+    }
+
+    /// The same without a command.
+    pub(super) fn drop_all(&self) {
+        self.drop_all_but_irtes();
+        self.irt_cache.drop_where(|_, _| true);
+        fence(SeqCst);
+    }
+
+    fn drop_all_but_irtes(&self) {
+        self.dte_cache.drop_where(|_, _| true);
+        self.translations.iotlb.invalidate_all();
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ pub use faults::{Faults, MemoryFault};
 pub use policies::{
     BackingPageFailure, CacheRemapEnClear, DevtabInvalidation, DteValid, EventAddress, GaTailStore,
     InterruptClear, IrtCacheDis, IrteReadFailure, IrteReservedBits, OutOfRangeDevice, Policies,
-    RepeatedPageFaults, Smi, StatusInterrupts,
+    PowerOnCaches, RepeatedPageFaults, Smi, StatusInterrupts,
 };
 
 /// What an IOMMU is built with.

@@ -35,6 +35,8 @@ pub struct Policies {
     pub interrupt_clear: InterruptClear,
     /// The GA log's tail in memory.
     pub ga_tail_store: GaTailStore,
+    /// What do caches hold after a loss of power?
+    pub power_on_caches: PowerOnCaches,
 }
 
 /// Does DTE.V govern interrupts?
@@ -181,4 +183,15 @@ pub enum GaTailStore {
     Store,
     /// In its register only, where Linux reads it.
     Never,
+}
+
+/// After a loss of power the caches hold...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PowerOnCaches {
+    /// Nothing: Linux (`early_enable_iommu`) sets IommuEn before it invalidates, as only then are commands executed, and
+    /// would hit anything else in between.
+    #[default]
+    Empty,
+    /// What they held before: why Linux invalidates all the same.
+    Kept,
 }

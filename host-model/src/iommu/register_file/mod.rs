@@ -94,6 +94,28 @@ impl RegisterFile {
         }
     }
 
+    /// As [`new`](Self::new), but for what was counted.
+    pub(super) fn power_cycle(&mut self, config: &Config) {
+        let RegisterStatistics {
+            refusals,
+            events,
+            pprs,
+            ga,
+            ga_tail_unwritable,
+            undeliverable_interrupts,
+        } = self.statistics();
+        *self = Self {
+            refusals,
+            events: Log::counted(events),
+            pprs: Log::counted(pprs),
+            ga: Log::counted(ga),
+            ga_tail_unwritable,
+            interrupts: OwnInterrupts::new(config.policies.status_interrupts)
+                .with_undeliverable(undeliverable_interrupts),
+            ..Self::new(config)
+        };
+    }
+
     /// Reads a register, or an aligned half of one. What can't be read reads as 0.
     pub(super) fn read(&mut self, offset: u64, size: usize, commands: &CommandPointers) -> u64 {
         match Part::of(offset, size).and_then(|part| Ok((part, self.writable(part.register)?))) {

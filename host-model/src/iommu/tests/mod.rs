@@ -20,6 +20,7 @@ mod messages;
 mod oracle;
 mod own_interrupts;
 mod page_requests;
+mod power;
 mod reference;
 mod regions;
 mod registers;
