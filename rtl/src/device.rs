@@ -2,6 +2,7 @@
 
 use sim_bridge::SimTime;
 use sim_bridge::link::{Link, LinkError};
+use sim_bridge::tlp::{Body, Message, Tlp};
 
 use crate::{Ntb, NtbError};
 
@@ -64,6 +65,9 @@ pub enum DeviceError {
 /// Runs `ntb`, which has seen no clock edge yet, until the other side ends the link and nothing is left to do; then
 /// ends it too.
 ///
+/// PME_Turn_Off, which is for whoever supplies the power and not for the RTL, ends in PME_TO_Ack and a reset, as of power
+/// that goes and comes back, at the first edge at which the RTL is idle.
+///
 /// What arrives at `a` is offered to the RTL at the first clock edge at or after `a`; a TLP whose last beat is taken at
 /// an edge is sent at that time. An edge at `t` is evaluated once the link can bring nothing more at or before `t`.
 pub fn run(ntb: &mut Ntb, link: &mut impl Link, config: &DeviceConfig) -> Result<Summary, DeviceError> {
@@ -76,6 +80,7 @@ pub fn run(ntb: &mut Ntb, link: &mut impl Link, config: &DeviceConfig) -> Result
         config,
         edge: config.clock_period,
         promised: SimTime::ZERO,
+        turned_off_by: None,
         summary: Summary::default(),
     }
     .run()
@@ -89,8 +94,16 @@ struct Device<'a, L> {
     edge: SimTime,
     /// As last told to the other side: nothing is sent before, but for answers.
     promised: SimTime,
+    /// A PME_Turn_Off that is not answered.
+    turned_off_by: Option<Message>,
     summary: Summary,
 }
+
+/// Message codes (PCIe Base spec 2.2.8.2).
+const PME_TURN_OFF: u8 = 0x19;
+const PME_TO_ACK: u8 = 0x1b;
+/// Gathered and routed to the root complex.
+const GATHERED: u8 = 0b101;
 
 impl<L: Link> Device<'_, L> {
     fn run(mut self) -> Result<Summary, DeviceError> {
@@ -100,6 +113,7 @@ impl<L: Link> Device<'_, L> {
             self.take_arrivals()?;
             let arrival = self.link.next_arrival();
             if self.ntb.is_idle() {
+                self.power_cycle()?;
                 if self.link.ended() {
                     break;
                 }
@@ -139,15 +153,37 @@ impl<L: Link> Device<'_, L> {
         while self.link.next_arrival().is_some_and(|at| at <= self.edge)
             && let Some(arrival) = self.link.receive()
         {
-            self.ntb.offer(&arrival.tlp).map_err(|source| DeviceError::Rtl {
-                at: self.edge,
-                source,
-            })?;
             self.summary.received += 1;
+            match arrival.tlp.body {
+                Body::Message(message) if message.code == PME_TURN_OFF => self.turned_off_by = Some(message),
+                _ => self.ntb.offer(&arrival.tlp).map_err(|source| DeviceError::Rtl {
+                    at: self.edge,
+                    source,
+                })?,
+            }
             if self.promised == SimTime::NEVER {
                 self.promised = self.edge;
             }
         }
+        Ok(())
+    }
+
+    /// Answers PME_Turn_Off, if there is one. The RTL is idle.
+    fn power_cycle(&mut self) -> Result<(), DeviceError> {
+        let Some(turn_off) = self.turned_off_by.take() else {
+            return Ok(());
+        };
+        let at = self.edge;
+        self.ntb
+            .reset()
+            .map_err(|source| DeviceError::Rtl { at, source })?;
+        let acknowledgement = Tlp::from(Body::Message(Message {
+            routing: GATHERED,
+            code: PME_TO_ACK,
+            ..turn_off
+        }));
+        self.summary.sent += 1;
+        self.link.send(at, &acknowledgement)?;
         Ok(())
     }
 
@@ -170,7 +206,8 @@ impl<L: Link> Device<'_, L> {
                 self.link.send(now, &tlp)?;
                 break;
             }
-            if self.config.jump_when_idle && self.ntb.is_idle() {
+            let stops = self.config.jump_when_idle || self.turned_off_by.is_some();
+            if stops && self.ntb.is_idle() {
                 break;
             }
         }

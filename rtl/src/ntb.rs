@@ -34,7 +34,7 @@ impl Ntb {
 
     /// [`new`](Self::new) with any plusargs; what they do not say is as the RTL's parameters have it.
     pub fn with_plusargs(args: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, NtbError> {
-        Self::reset(Model::new(&ntb::DESIGN, Options::new().plusargs(args))?)
+        Self::of(Model::new(&ntb::DESIGN, Options::new().plusargs(args))?)
     }
 
     /// One that writes an FST trace; several times slower.
@@ -45,29 +45,38 @@ impl Ntb {
     pub fn with_waves(config: &NtbConfig, path: impl AsRef<Path>) -> Result<Self, NtbError> {
         let mut model = Model::new(&ntb_trace::DESIGN, Options::new().plusargs(config.plusargs()))?;
         model.open_trace(path)?;
-        Self::reset(model)
+        Self::of(model)
     }
 
-    fn reset(mut model: Model<Ports>) -> Result<Self, NtbError> {
-        let mut inputs = Inputs {
-            tx_ready_i: true,
-            ..Inputs::default()
-        };
-        let mut outputs = Outputs::default();
-        // The reset is asynchronous: its edge is enough.
-        for rst_ni in [true, false, true] {
-            inputs.rst_ni = rst_ni;
-            model.eval(&inputs, &mut outputs)?;
-        }
-        Ok(Self {
+    fn of(model: Model<Ports>) -> Result<Self, NtbError> {
+        let mut ntb = Self {
             model,
-            inputs,
-            outputs,
+            inputs: Inputs {
+                tx_ready_i: true,
+                ..Inputs::default()
+            },
+            outputs: Outputs::default(),
             offered: VecDeque::new(),
             presented: false,
             hold_input: false,
             assembler: Assembler::default(),
-        })
+        };
+        ntb.reset()?;
+        Ok(ntb)
+    }
+
+    /// A reset, without time passing. What is offered and not taken, or sent in part, is lost.
+    pub fn reset(&mut self) -> Result<(), NtbError> {
+        self.offered.clear();
+        self.presented = false;
+        self.inputs.rx_valid_i = false;
+        self.assembler = Assembler::default();
+        // It is asynchronous: its edge is enough.
+        for rst_ni in [true, false, true] {
+            self.inputs.rst_ni = rst_ni;
+            self.model.eval(&self.inputs, &mut self.outputs)?;
+        }
+        Ok(())
     }
 
     /// Queues a TLP for the input.

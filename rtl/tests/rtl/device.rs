@@ -6,7 +6,7 @@ use ntb_rtl::device::{DeviceConfig, DeviceError, Summary, run};
 use ntb_rtl::registers::*;
 use ntb_rtl::{Ntb, NtbConfig};
 use sim_bridge::link::{Arrival, Link, LinkConfig, LinkError, Port};
-use sim_bridge::tlp::{Body, ConfigType, ConfigWrite, Tlp};
+use sim_bridge::tlp::{Body, CompletionStatus, ConfigType, ConfigWrite, Message, Payload, Tlp};
 use sim_bridge::{RequesterId, SimTime};
 
 use crate::harness::{BAR0, DEVICE, HOST, msix_message, write_tlp};
@@ -129,6 +129,84 @@ fn the_idle_jump_changes_neither_what_arrives_nor_when() {
     // 200 us are 50000 cycles.
     assert!(busy.cycles < 100, "{busy:?}");
     assert!(all.cycles > 50_000, "{all:?}");
+}
+
+/// PME_Turn_Off at 150 us, the read after that, and one more when the BAR is programmed anew.
+fn script_with_power_cycle() -> Vec<(SimTime, Tlp)> {
+    let turn_off = Body::Message(Message {
+        requester: HOST,
+        tag: 0,
+        routing: 0b011,
+        code: 0x19,
+        fields: [0; 8],
+        data: Payload::new(),
+    });
+    let mut script = script();
+    script.insert(script.len() - 1, (SimTime::from_us(150), turn_off.into()));
+    let again = SimTime::from_us(210);
+    script.extend(script[..3].to_vec().into_iter().map(|(_, tlp)| (again, tlp)));
+    script.push((again, Tlp::mem_read(HOST, 6, BAR0 + SENT, 4).unwrap()));
+    script
+}
+
+#[test]
+fn a_device_that_lost_its_power_is_as_after_reset() {
+    let (arrivals, _) = simulate(&script_with_power_cycle(), JUMP);
+    let of_tag = |tag| {
+        arrivals.iter().find_map(|arrival| match &arrival.tlp.body {
+            Body::Completion(completion) if completion.tag == tag => {
+                Some((completion.status, completion.data.to_vec()))
+            }
+            _ => None,
+        })
+    };
+    assert_eq!(of_tag(5), Some((CompletionStatus::UnsupportedRequest, vec![])));
+    assert_eq!(of_tag(6), Some((CompletionStatus::Successful, vec![0; 4])));
+}
+
+#[test]
+fn turning_off_is_acknowledged_at_the_first_edge_that_finds_the_device_idle() {
+    let acknowledged = |config| {
+        let (arrivals, _) = simulate(&script_with_power_cycle(), config);
+        let ack = arrivals.iter().find_map(|arrival| match &arrival.tlp.body {
+            Body::Message(message) => Some((arrival.at, message.code, message.routing)),
+            _ => None,
+        });
+        (ack, arrivals)
+    };
+    let (ack, arrivals) = acknowledged(JUMP);
+    assert_eq!(ack, Some((SimTime::from_us(151), 0x1b, 0b101)));
+    assert_eq!(acknowledged(NO_JUMP).1, arrivals);
+}
+
+#[test]
+fn what_was_under_way_is_sent_before_power_goes() {
+    let mut script = script_with_power_cycle();
+    let doorbell = script
+        .iter()
+        .position(|(at, _)| *at == SimTime::from_us(150))
+        .unwrap();
+    script.insert(
+        doorbell,
+        (SimTime::from_us(150), write_tlp(DOORBELL_SET + 1, &[0])),
+    );
+    script.insert(
+        doorbell,
+        (SimTime::from_us(150), write_tlp(DOORBELL_SET, &[0x08])),
+    );
+    script.insert(
+        doorbell,
+        (SimTime::from_us(149), write_tlp(DOORBELL_STATUS, &[0x08])),
+    );
+    for config in [JUMP, NO_JUMP] {
+        let (arrivals, _) = simulate(&script, config);
+        let posted: Vec<_> = arrivals
+            .iter()
+            .filter(|a| matches!(a.tlp.body, Body::MemWrite(_) | Body::Message(_)))
+            .map(|a| a.tlp.name())
+            .collect();
+        assert_eq!(posted, ["MWr", "MWr", "MWr", "Msg"], "{config:?}");
+    }
 }
 
 #[test]
