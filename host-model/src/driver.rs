@@ -106,6 +106,8 @@ pub enum Role {
     FlushDte,
     /// Invalidates translations of a domain.
     FlushPages,
+    /// Gives a function's aliases the memory half of its device table entry.
+    CloneDte,
     /// Points device table entries at a remapping table, and invalidates them.
     SetTable,
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use sim_bridge::link::{Arrival, Link, LinkError};
-use sim_bridge::tlp::{Body, CompletionStatus, Tlp};
+use sim_bridge::tlp::{Body, CompletionStatus, Message, Tlp};
 use sim_bridge::{RequesterId, SimTime};
 
 /// The device's end and the link in one; clones share it.
@@ -20,6 +20,8 @@ struct Inner {
     registers: BTreeMap<u64, u8>,
     /// Value and writable bits, by offset.
     config: BTreeMap<u16, (u32, u32)>,
+    /// The two as after reset.
+    at_reset: (BTreeMap<u64, u8>, BTreeMap<u16, (u32, u32)>),
     silent: bool,
 }
 
@@ -28,16 +30,20 @@ const LATENCY: SimTime = SimTime::from_ns(500);
 impl ScriptedDevice {
     /// Has registers here, which read what was written. What it does not have is an unsupported request.
     pub(crate) fn registers(self, address: u64, bytes: &[u8]) -> Self {
-        self.0
-            .borrow_mut()
-            .registers
-            .extend((address..).zip(bytes.iter().copied()));
+        let mut inner = self.0.borrow_mut();
+        let bytes = (address..).zip(bytes.iter().copied());
+        inner.registers.extend(bytes.clone());
+        inner.at_reset.0.extend(bytes);
+        drop(inner);
         self
     }
 
     /// Has a DW of configuration space.
     pub(crate) fn config(self, offset: u16, value: u32, writable: u32) -> Self {
-        self.0.borrow_mut().config.insert(offset, (value, writable));
+        let mut inner = self.0.borrow_mut();
+        inner.config.insert(offset, (value, writable));
+        inner.at_reset.1.insert(offset, (value, writable));
+        drop(inner);
         self
     }
 
@@ -91,6 +97,15 @@ impl Inner {
                 *value = *value & !*writable | u32::from_le_bytes(write.data) & *writable;
                 Vec::new()
             }),
+            // PME_Turn_Off, which PME_TO_Ack answers.
+            Body::Message(message) if message.code == 0x19 => {
+                (self.registers, self.config) = self.at_reset.clone();
+                return Some(Tlp::from(Body::Message(Message {
+                    routing: 0b101,
+                    code: 0x1b,
+                    ..message.clone()
+                })));
+            }
             Body::Completion(_) | Body::Message(_) => return None,
         };
         let (status, data) = match answer {

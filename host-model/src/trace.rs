@@ -77,6 +77,8 @@ pub enum Kind {
     },
     /// The IOMMU's command processor, logs or own interrupts moved on.
     Stepped(Step),
+    /// The machine's power went and came back: the IOMMU's registers are as after reset.
+    PowerCycled,
     /// An interrupt of the IOMMU's own has ended.
     OwnInterrupt {
         /// What it is about.

@@ -35,6 +35,7 @@ pub fn sequence(events: &[Event]) -> String {
         let line = match &event.kind {
             Kind::ScenarioStep(name) => Line::plain(format!("\n# {name}")),
             Kind::CallBegan(name) => Line::plain(format!("driver  {name}:")),
+            Kind::PowerCycled => Line::plain("machine loses its power and gets it back".to_owned()),
             Kind::Answered {
                 answer: answered,
                 freshness: judged,

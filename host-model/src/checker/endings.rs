@@ -55,8 +55,16 @@ impl Checker {
             Ending::Delivered { .. } | Ending::Blocked => return,
         };
         let tables = self.tables(answer, sender, owner, ending, time);
-        let at_fault = matches!(kind, FindingKind::Stolen | FindingKind::Blocked);
-        let function = at_fault.then(|| self.function(Role::SetTable)).flatten();
+        let role = match (&answer.outcome, kind) {
+            // It was not told where the device table is, or not switched on.
+            (Outcome::Blocked { reason, .. }, _) if *reason == BlockReason::DeviceOutOfRange => {
+                Some(Role::Call(self.what_enables()))
+            }
+            (Outcome::Forwarded { .. }, _) if answer.dte.is_none() => Some(Role::Call(self.what_enables())),
+            (_, FindingKind::Stolen | FindingKind::Blocked) => Some(Role::SetTable),
+            _ => None,
+        };
+        let function = role.and_then(|role| self.function(role));
         let got = place(&answer.outcome);
         let finding = self.finding((subject, kind), got, || Mistake::Tables(tables));
         finding.endings.push(ending);
@@ -67,6 +75,11 @@ impl Checker {
     pub fn never_ended(&mut self, requester: RequesterId) {
         let subject = Subject::Device(requester);
         self.finding((subject, FindingKind::Lost), None, || Mistake::NeverEnded);
+    }
+
+    /// The call that last should have written the IOMMU's registers.
+    fn what_enables(&self) -> &'static str {
+        if self.power_cycled { "resume" } else { "enable" }
     }
 
     /// The entry that remapped it was written for another function.

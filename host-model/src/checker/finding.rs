@@ -5,6 +5,7 @@ use sim_bridge::{RequesterId, SimTime};
 use super::locks::Held;
 use crate::iommu::BlockReason;
 use crate::iommu::spec::command::Command;
+use crate::iommu::translate::{Access, TranslationError};
 use crate::trace::{Ending, Lock, Loss};
 
 /// What is wrong. The order is from bad to worse: what only takes long, what has not hurt yet, interrupts that are not
@@ -17,7 +18,8 @@ pub enum FindingKind {
     Left,
     /// An interrupt reached a CPU and vector without a handler, with fresh tables.
     Spurious,
-    /// An interrupt that the operating system has requested was refused, by fresh tables.
+    /// An interrupt that the operating system has requested, or an access to memory that it has given to the device, was
+    /// refused, by fresh tables.
     Blocked,
     /// An interrupt arrived nowhere.
     Lost,
@@ -232,6 +234,8 @@ pub enum Mistake {
     NotInvalidated(History),
     /// The tables in memory are wrong, or who asks has no business to.
     Tables(Tables),
+    /// The tables in memory refuse a memory request that software has allowed.
+    Refused(Refused),
     /// The device says that it sent more messages than have ended.
     NeverEnded,
     /// What the driver knew of a function was used when that was gone.
@@ -341,6 +345,23 @@ pub struct Tables {
     pub loss: Option<Loss>,
     /// Entries of the table of the function behind the requester ID, if there is one.
     pub entries_of_function: Option<u32>,
+}
+
+/// What tables in memory do to a memory request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// When the first of them was answered.
+    pub at: SimTime,
+    /// The function that has been given the memory.
+    pub function: RequesterId,
+    /// What it was.
+    pub access: Access,
+    /// Why it was refused.
+    pub reason: TranslationError,
+    /// The last write to the memory half of the requester ID's DTE.
+    pub dte: Option<Written>,
+    /// Memory halves in words: of the requester ID's DTE, and of the function's.
+    pub words: [String; 2],
 }
 
 /// Nobody known made it.

@@ -73,7 +73,11 @@ impl Checker {
                 TranslationOutcome::Refused { reason, .. } => format!("nowhere: {reason}"),
             },
         };
-        self.conclude(missed, subject, used)
+        let freshness = self.conclude(missed, subject, used);
+        if let (Freshness::Fresh, TranslationOutcome::Refused { reason, .. }) = (freshness, outcome) {
+            self.refused(request, *reason, time);
+        }
+        freshness
     }
 
     fn filled(

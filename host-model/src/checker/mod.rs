@@ -17,6 +17,7 @@ mod leftovers;
 mod locks;
 mod memory;
 mod pages;
+mod refused;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -24,7 +25,7 @@ mod walk;
 pub use endings::Sender;
 pub use explain::Explanation;
 pub use finding::{
-    Cached, Finding, FindingKind, History, Mistake, Place, Subject, Tables, Used, Verdict, Written,
+    Cached, Finding, FindingKind, History, Mistake, Place, Refused, Subject, Tables, Used, Verdict, Written,
 };
 pub use history::CallId;
 pub use locks::{Held, Meanwhile};
@@ -37,14 +38,15 @@ use sim_bridge::{RequesterId, SimTime};
 use vm_memory::GuestMemoryMmap;
 
 use crate::driver::{IommuDriver, Role};
-use crate::iommu::Step;
 use crate::iommu::spec::dte::RawDte;
 use crate::iommu::spec::irte::{IrteFlags, RawIrte};
+use crate::iommu::{PowerOnCaches, Step};
 use crate::trace::Kind;
 use finding::UNKNOWN;
 use history::{Change, Changes, Commands, Moment};
 use locks::Locks;
 use memory::PageFill;
+use refused::Mapping;
 use walk::Walk;
 
 /// How a cached answer compares with memory.
@@ -111,7 +113,11 @@ pub struct Checker {
     pages: HashMap<(u16, u64), PageFill>,
     /// For whom remapping entries were written, by address.
     owners: HashMap<u64, RequesterId>,
+    /// By the requester ID that may.
+    mappings: HashMap<RequesterId, Vec<Mapping>>,
     last_store: u64,
+    /// Registers were lost at least once.
+    power_cycled: bool,
     locks: Locks,
     driver: Option<Rc<dyn IommuDriver>>,
     findings: BTreeMap<(Subject, FindingKind), Finding>,
@@ -129,7 +135,9 @@ impl Checker {
             irtes: HashMap::new(),
             pages: HashMap::new(),
             owners: HashMap::new(),
+            mappings: HashMap::new(),
             last_store: 0,
+            power_cycled: false,
             locks: Locks::default(),
             driver: None,
             findings: BTreeMap::new(),
@@ -176,6 +184,17 @@ impl Checker {
     /// IRTEs have 128 bits from now on, or 32.
     pub fn irte_format(&mut self, ga_en: bool, xt_en: bool) {
         self.walk.set_irte_format(ga_en, xt_en);
+    }
+
+    /// The IOMMU's power went and came back: no register says where tables are.
+    pub fn power_cycled(&mut self, caches: PowerOnCaches) {
+        self.walk.forget_registers();
+        self.power_cycled = true;
+        if caches == PowerOnCaches::Empty {
+            self.dtes.clear();
+            self.irtes.clear();
+            self.pages.clear();
+        }
     }
 
     /// Software is about to write memory.

@@ -39,6 +39,13 @@ impl Walk {
         }
     }
 
+    /// Registers are as after reset.
+    pub(super) fn forget_registers(&mut self) {
+        self.device_table = Default::default();
+        self.segment_bits = 0;
+        self.format = IrteFormat::Bits32;
+    }
+
     pub(super) fn set_device_table(&mut self, segment: usize, base: u64, bytes: u64) {
         if let Some(table) = self.device_table.get_mut(segment) {
             *table = base..base.saturating_add(bytes);
@@ -175,6 +182,17 @@ impl Walk {
     pub(super) fn dte_memory(&self, requester: RequesterId) -> Range<u64> {
         let start = self.dte(requester);
         start..start + 16
+    }
+
+    /// The memory half of a DTE.
+    pub(super) fn dte_in_words(&self, requester: RequesterId) -> String {
+        let half = self.read(self.dte_memory(requester).start, 16);
+        let word = |n: usize| {
+            half[8 * n..]
+                .first_chunk()
+                .map_or(0, |word| u64::from_le_bytes(*word))
+        };
+        super::memory::dte_in_words([word(0), word(1)])
     }
 
     /// Where the bytes of a DTE's interrupt half are.

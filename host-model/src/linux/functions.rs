@@ -1,7 +1,7 @@
 //! The driver's functions by their names in the kernel's source.
 
 use super::Profile;
-use super::profile::LockSections;
+use super::profile::{CloneAlias, LockSections};
 use crate::driver::Role;
 
 impl Profile {
@@ -17,6 +17,10 @@ impl Profile {
                 "domain_flush_pages"
             }
             Role::FlushPages => "amd_iommu_domain_flush_pages",
+            Role::CloneDte => match self.clone_alias {
+                CloneAlias::OneAlias => "get_alias",
+                CloneAlias::CopiesEntry(_) | CloneAlias::UpdatesEntry(_) => "clone_aliases",
+            },
             Role::SetTable => "set_remap_table_entry",
             Role::Call(call) => {
                 return CALLS
@@ -61,6 +65,8 @@ mod tests {
             ("6.1", Role::FlushPages, Some("domain_flush_pages")),
             ("6.12", Role::FlushPages, Some("amd_iommu_domain_flush_pages")),
             ("7.2", Role::FlushDte, Some("device_flush_dte")),
+            ("5.4.16", Role::CloneDte, Some("get_alias")),
+            ("6.12", Role::CloneDte, Some("clone_aliases")),
             ("7.2", Role::SetTable, Some("set_remap_table_entry")),
             ("7.2", Role::Call("set_affinity"), Some("amd_ir_set_affinity")),
             ("7.2", Role::Call("something else"), None),

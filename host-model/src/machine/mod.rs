@@ -11,6 +11,7 @@ pub(crate) mod io_apic;
 mod iommu;
 mod memory;
 mod platform;
+mod power;
 mod root_complex;
 mod stop;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use crate::iommu::{Config, Iommu};
 use crate::irq::{IrqState, common_interrupt};
 use crate::trace::{Kind, Source, Trace};
 use platform::PlatformDevice;
+use power::Power;
 use root_complex::Inbound;
 use stop::Stop;
 
@@ -119,6 +121,7 @@ struct Inner {
     apics: Vec<LocalApic>,
     irqs: RefCell<IrqState>,
     stop: Stop,
+    power: Power,
     trace: Trace,
     checker: Option<RefCell<Checker>>,
     timing: Timing,
@@ -131,6 +134,8 @@ struct Inner {
     platform: RefCell<Vec<PlatformDevice>>,
     failure: RefCell<Option<LinkError>>,
     ended: Cell<u64>,
+    /// A device's writes to memory that were made or dropped.
+    writes_ended: Cell<u64>,
     ending: Signal,
 }
 
@@ -154,6 +159,7 @@ impl Machine {
             apics: (0..config.cpus).map(|_| LocalApic::default()).collect(),
             irqs: RefCell::new(IrqState::new(config.cpus)),
             stop: Stop::default(),
+            power: Power::default(),
             trace: if config.trace {
                 Trace::default()
             } else {
@@ -168,6 +174,7 @@ impl Machine {
             platform: RefCell::default(),
             failure: RefCell::default(),
             ended: Cell::new(0),
+            writes_ended: Cell::new(0),
             ending: Signal::default(),
         })))
     }
@@ -320,8 +327,22 @@ impl Machine {
         self.0.ended.get()
     }
 
+    /// The number of a device's writes to memory that have ended: made, or dropped.
+    pub fn writes_ended(&self) -> u64 {
+        self.0.writes_ended.get()
+    }
+
     /// Completes when `count` interrupt messages have ended since the start, or `limit` has passed. Whether they have.
     pub async fn wait_for_endings(&self, count: u64, limit: SimTime) -> bool {
+        self.wait_for(limit, || self.interrupts_ended() >= count).await
+    }
+
+    /// The same of writes to memory.
+    pub async fn wait_for_writes(&self, count: u64, limit: SimTime) -> bool {
+        self.wait_for(limit, || self.writes_ended() >= count).await
+    }
+
+    async fn wait_for(&self, limit: SimTime, ended: impl Fn() -> bool) -> bool {
         let deadline = self.now() + limit;
         let machine = self.clone();
         self.executor().spawn("deadline", async move {
@@ -330,9 +351,9 @@ impl Machine {
         });
         self.0
             .ending
-            .wait_until(|| self.0.ended.get() >= count || self.now() >= deadline)
+            .wait_until(|| ended() || self.now() >= deadline)
             .await;
-        self.0.ended.get() >= count
+        ended()
     }
 
     /// Gives a function that is not on the link, and never sends, `len` bytes of registers at `address`: they read

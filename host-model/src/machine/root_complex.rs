@@ -57,11 +57,11 @@ impl Machine {
                     self.completed(&completion);
                 }
             }
-            // A device's requests for configuration space and its messages have nothing to reach here.
+            // A device's requests for configuration space have nothing to reach here.
             Body::ConfigRead(_) | Body::ConfigWrite(_) => {
                 self.complete_with(&tlp, CompletionStatus::UnsupportedRequest, &[]);
             }
-            Body::Message(_) => {}
+            Body::Message(message) => self.message(&message),
         }
     }
 
@@ -119,7 +119,11 @@ impl Machine {
                 self.executor()
                     .spawn("interrupt", self.clone().finish(answer, freshness));
             }
-            Inbound::Write(attributes, write) => self.write_memory(attributes, &write).await,
+            Inbound::Write(attributes, write) => {
+                self.write_memory(attributes, &write).await;
+                self.0.writes_ended.set(self.0.writes_ended.get() + 1);
+                self.0.ending.notify();
+            }
             Inbound::Read(tlp) => self.executor().spawn("read", self.clone().read_memory(tlp)),
             Inbound::Completion(completion) => self.completed(&completion),
         }

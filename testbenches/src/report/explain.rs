@@ -70,7 +70,8 @@ pub fn long(id: &FindingId, outcome: &Outcome, width: usize) -> Result<String, N
     let release = id.spec.profile.release;
     let at_fault = match (told.missing(), finding.function) {
         (Some(missing), Some(function)) => {
-            format!("Missing: {missing}. {function} of Linux {release} should have queued it.")
+            let done = told.should_have();
+            format!("Missing: {missing}. {function} of Linux {release} should have {done}.")
         }
         (Some(missing), None) => format!("Missing: {missing}."),
         (None, Some(function)) => format!("Look at {function} of Linux {release}."),

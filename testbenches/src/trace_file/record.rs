@@ -209,6 +209,7 @@ impl Record {
                 .translation(request, outcome)
                 .with_some("freshness", freshness.map(in_words)),
             Kind::Stepped(step) => step_of(step, new),
+            Kind::PowerCycled => new("power_cycled"),
             Kind::OwnInterrupt { about, reached } => {
                 let record = new("own_interrupt_ended").with("about", own_interrupt(*about));
                 match reached {

@@ -312,6 +312,7 @@ fn every_kind() -> Vec<Event> {
     let by_iommu = answers()
         .into_iter()
         .chain(steps().into_iter().map(Kind::Stepped))
+        .chain([Kind::PowerCycled])
         .chain(endings());
     let by_cpu = [
         Kind::Taken { vector, handled },

@@ -41,6 +41,7 @@ pub(super) fn text(kind: &Kind) -> String {
             )
         }
         Kind::Stepped(step) => step_text(step),
+        Kind::PowerCycled => "power goes and comes back".to_owned(),
         Kind::OwnInterrupt { about, reached } => view::own_interrupt(*about, reached),
         Kind::Ended { request, ending } => format!("{}: {ending}", request.requester),
         Kind::Taken { vector, handled } => {

@@ -4,10 +4,11 @@ mod words;
 
 use sim_bridge::{RequesterId, SimTime};
 
-use super::finding::{Cached, Finding, FindingKind, History, Mistake, Subject, Tables};
+use super::finding::{Cached, Finding, FindingKind, History, Mistake, Refused, Subject, Tables, Written};
 use super::ids::Ids;
 use crate::iommu::BlockReason;
 use crate::iommu::spec::command::Command;
+use crate::iommu::translate::Access;
 use words::{
     by, commands_in_words, ending_in_words, full, held_in_words, history_in_words, invalidated, went_to,
 };
@@ -62,6 +63,7 @@ impl<'a> Explanation<'a> {
         match &self.finding.mistake {
             Mistake::NotInvalidated(history) => self.not_invalidated(history),
             Mistake::Tables(tables) => self.tables(tables),
+            Mistake::Refused(refused) => self.refused(refused),
             Mistake::NeverEnded => format!(
                 "{} says that it sent more interrupts than arrived anywhere.",
                 self.who()
@@ -84,6 +86,7 @@ impl<'a> Explanation<'a> {
         let mut lines = match &self.finding.mistake {
             Mistake::NotInvalidated(history) => history_in_words(history),
             Mistake::Tables(tables) => self.tables_in_time(tables),
+            Mistake::Refused(refused) => self.refused_in_time(refused),
             Mistake::NeverEnded => Vec::new(),
             Mistake::UseAfterRelease {
                 function,
@@ -110,10 +113,30 @@ impl<'a> Explanation<'a> {
         lines
     }
 
-    /// The commands that are missing, IDs in a row folded; `None` if none is.
+    /// What is missing, commands or a write to tables, IDs in a row folded; `None` if nothing is.
     pub fn missing(&self) -> Option<String> {
+        if let Mistake::Refused(refused) = &self.finding.mistake {
+            let ids = self.requesters().into_iter().filter(|id| *id != refused.function);
+            let ids: Vec<RequesterId> = ids.collect();
+            let of = refused.function;
+            let dtes = if ids.len() == 1 { "the DTE" } else { "the DTEs" };
+            return (!ids.is_empty()).then(|| {
+                format!(
+                    "the memory half of the DTE of {of} in {dtes} of {}",
+                    Ids::new(ids)
+                )
+            });
+        }
         let commands: Vec<Command> = self.all().flat_map(|finding| finding.missing.clone()).collect();
         (!commands.is_empty()).then(|| commands_in_words(&commands))
+    }
+
+    /// What somebody should have done with [`missing`](Self::missing).
+    pub fn should_have(&self) -> &'static str {
+        match self.finding.mistake {
+            Mistake::Refused(_) => "written it",
+            _ => "queued it",
+        }
     }
 
     /// How many interrupts ended how, over all of them.
@@ -278,6 +301,50 @@ impl<'a> Explanation<'a> {
         }
     }
 
+    fn refused(&self, refused: &Refused) -> String {
+        let Refused {
+            function,
+            reason,
+            words: [own, of_function],
+            ..
+        } = refused;
+        let accesses = match refused.access {
+            Access::Read => "Reads",
+            Access::Write => "Writes",
+            Access::Atomic => "Atomic operations",
+        };
+        let refusal = format!(
+            "{accesses} of {} to memory that {function} has been given were refused",
+            self.who()
+        );
+        if self.requesters().contains(function) {
+            return format!("{refusal}: {reason}.");
+        }
+        let (dte, has) = if self.is_one() {
+            ("its DTE", "has")
+        } else {
+            ("their DTEs", "have")
+        };
+        format!("{refusal}: {dte} {has} {own}, that of {function} has {of_function}.")
+    }
+
+    fn refused_in_time(&self, refused: &Refused) -> Vec<(SimTime, String)> {
+        let who = self.finding.subject;
+        let wrote = |written: &Written| {
+            let by = full(written);
+            (
+                written.at,
+                format!(
+                    "{by} wrote the memory half of the DTE of {who}: {}",
+                    refused.words[0]
+                ),
+            )
+        };
+        let answered = format!("the IOMMU refused a request of {who}: {}", refused.reason);
+        let written = refused.dte.iter().map(wrote);
+        written.chain([(refused.at, answered)]).collect()
+    }
+
     fn tables_in_time(&self, tables: &Tables) -> Vec<(SimTime, String)> {
         let Subject::Entry { requester, index } = self.finding.subject else {
             return Vec::new();
@@ -332,6 +399,11 @@ fn tell_the_same(a: &Finding, b: &Finding) -> bool {
         (Mistake::Tables(a), Mistake::Tables(b)) => {
             let told = |t: &Tables| (t.function, t.owner, t.refused, t.loss, t.entries_of_function);
             let by = |t: &Tables| (t.dte.and_then(|dte| dte.by), t.irte.and_then(|irte| irte.by));
+            told(a) == told(b) && by(a) == by(b)
+        }
+        (Mistake::Refused(a), Mistake::Refused(b)) => {
+            let told = |r: &Refused| (r.function, r.access, r.reason, r.words.clone());
+            let by = |r: &Refused| r.dte.and_then(|dte| dte.by);
             told(a) == told(b) && by(a) == by(b)
         }
         _ => false,

@@ -8,6 +8,7 @@ mod kinds;
 mod machine;
 mod memory;
 mod model;
+mod refused;
 mod words;
 
 use std::cell::Cell;

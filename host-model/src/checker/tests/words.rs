@@ -6,6 +6,7 @@ use super::*;
 use crate::iommu::BlockReason;
 use crate::iommu::spec::command::PageRange;
 use crate::iommu::spec::irte::IrteError;
+use crate::iommu::translate::{Access, TranslationError};
 use crate::trace::{Lock, Loss};
 
 const NTB: RequesterId = RequesterId(0x4100);
@@ -186,6 +187,28 @@ fn what_tables_do_is_told_with_who_wrote_them() {
     ] {
         text += &told(&[tables(Blocked, Some(reason), &[Ending::Blocked])]);
     }
+    insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(text) });
+}
+
+#[test]
+fn what_is_refused_is_told_with_the_dte_that_is_missing() {
+    let refused = |id, at| {
+        let refused = Refused {
+            at: us(at),
+            function: NTB,
+            access: Access::Write,
+            reason: TranslationError::DtePermissions(Access::Write),
+            dte: Some(written(20, "take_devices", "amd_iommu_init_pci")),
+            words: ["0 IW 0", "1 IW 1"].map(|allowed| format!("domain 1, untranslated, IR {allowed}")),
+        };
+        finding(
+            FindingKind::Blocked,
+            Subject::Device(id),
+            Mistake::Refused(refused),
+        )
+    };
+    let mut text = told(&[refused(ALIAS, 30), refused(RIDS[2], 31)]);
+    text += &told(&[refused(NTB, 30)]);
     insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(text) });
 }
 
