@@ -48,6 +48,8 @@ pub(super) struct Descriptor {
     pub(super) started: bool,
     /// `IRQD_IRQ_DISABLED`.
     pub(super) disabled: bool,
+    /// `IRQS_SUSPENDED`.
+    pub(super) suspended: bool,
     /// `IRQD_IRQ_MASKED`.
     pub(super) masked: bool,
     /// `IRQD_IRQ_INPROGRESS`.
@@ -87,6 +89,7 @@ impl Descriptor {
             handler: None,
             started: false,
             disabled: true,
+            suspended: false,
             masked: true,
             in_progress: false,
             pending: false,
@@ -95,6 +98,11 @@ impl Descriptor {
             unhandled: Unhandled::default(),
             lock: Rc::new(SpinLock::new(Lock::IrqDesc(irq.0), ())),
         }
+    }
+
+    /// No handler runs: what comes waits.
+    pub(super) fn is_off(&self) -> bool {
+        self.disabled || self.suspended
     }
 
     /// `kstat_incr_irqs_this_cpu`.

@@ -3,6 +3,7 @@
 use super::affinity::{move_cleanup, move_pending};
 use super::life::{lock_of, with};
 use super::matrix::FIRST_SYSTEM_VECTOR;
+use super::ratelimit::Allowed;
 use super::vectors::VectorIrq;
 use super::{Handler, Irq, IrqReturn};
 use crate::machine::Cpu;
@@ -35,11 +36,27 @@ pub(crate) async fn common_interrupt(cpu: &Cpu, vector: u8) {
             "Spurious interrupt (vector {vector:#04x}) on CPU#{}. Acked",
             cpu.id()
         )),
-        VectorIrq::Unused => cpu.log(format!("{}.{vector} No irq handler for vector", cpu.id())),
+        VectorIrq::Unused => log_no_handler(cpu, vector),
         VectorIrq::Shutdown | VectorIrq::Retriggered => {
             cpu.machine().irqs_mut().vectors.set(slot, VectorIrq::Unused);
         }
     }
+}
+
+/// `pr_emerg_ratelimited`.
+fn log_no_handler(cpu: &Cpu, vector: u8) {
+    let allowed = {
+        let machine = cpu.machine();
+        machine.irqs_mut().no_handler.allow(machine.now())
+    };
+    match allowed {
+        Allowed::No => return,
+        Allowed::Yes { suppressed: 0 } => {}
+        Allowed::Yes { suppressed } => {
+            cpu.log(format!("call_irq_handler: {suppressed} callbacks suppressed"));
+        }
+    }
+    cpu.log(format!("{}.{vector} No irq handler for vector", cpu.id()));
 }
 
 /// `handle_edge_irq`, or `handle_fasteoi_irq` of a level-triggered interrupt. Of an edge-triggered one, what comes while
@@ -50,7 +67,7 @@ async fn handle_irq(cpu: &Cpu, irq: Irq) {
     };
     let mut guard = lock.lock(cpu).await;
     let Some((may_run, mask, chip, message)) = with(cpu, irq, |descriptor| {
-        let wanted = !descriptor.disabled && descriptor.handler.is_some();
+        let wanted = !descriptor.is_off() && descriptor.handler.is_some();
         let may_run = wanted && !descriptor.in_progress;
         let level = descriptor.chip.is_level();
         let mask = !(may_run || descriptor.masked || level && descriptor.in_progress);
@@ -86,7 +103,7 @@ async fn handle_irq(cpu: &Cpu, irq: Irq) {
         let unmask = with(cpu, irq, |descriptor| {
             descriptor.in_progress = true;
             let pending = std::mem::take(&mut descriptor.pending);
-            pending && !descriptor.disabled && std::mem::take(&mut descriptor.masked)
+            pending && !descriptor.is_off() && std::mem::take(&mut descriptor.masked)
         });
         if unmask == Some(true) {
             chip.unmask(cpu).await;
@@ -97,7 +114,7 @@ async fn handle_irq(cpu: &Cpu, irq: Irq) {
         let again = with(cpu, irq, |descriptor| {
             descriptor.in_progress = false;
             descriptor.ended.notify();
-            descriptor.pending && !descriptor.disabled
+            descriptor.pending && !descriptor.is_off()
         });
         if again != Some(true) {
             break;

@@ -19,8 +19,10 @@ mod managed;
 mod matrix;
 mod msi;
 mod msix;
+mod ratelimit;
 mod spurious;
 mod state;
+mod suspend;
 #[cfg(test)]
 mod tests;
 mod vectors;

@@ -44,6 +44,16 @@ impl MsiDevice {
         cpu.config_read(self.id, self.capability).await;
     }
 
+    /// `__pci_restore_msi_state`; `masked` has a bit for each message.
+    pub(super) async fn restore(&self, cpu: &Cpu, message: MsiMessage, of: u8, masked: u32) {
+        self.enable(cpu, false).await;
+        self.write_message(cpu, message, of).await;
+        if self.maskable {
+            self.write(cpu, self.mask(), masked).await;
+        }
+        self.enable(cpu, true).await;
+    }
+
     /// `pci_msi_mask` of all `of` messages.
     pub(super) async fn mask_all(&self, cpu: &Cpu, of: u8) {
         self.update_mask(cpu, all(of), 0).await;
@@ -66,9 +76,8 @@ impl MsiDevice {
 
     async fn update_mask(&self, cpu: &Cpu, set: u32, clear: u32) {
         if self.maskable {
-            let offset = self.data() + 4;
-            let masked = cpu.config_read(self.id, self.capability + offset).await;
-            self.write(cpu, offset, masked & !clear | set).await;
+            let masked = cpu.config_read(self.id, self.capability + self.mask()).await;
+            self.write(cpu, self.mask(), masked & !clear | set).await;
         }
     }
 
@@ -78,6 +87,10 @@ impl MsiDevice {
 
     fn data(&self) -> u16 {
         if self.wide { 12 } else { 8 }
+    }
+
+    fn mask(&self) -> u16 {
+        self.data() + 4
     }
 }
 

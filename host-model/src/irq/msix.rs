@@ -2,6 +2,7 @@ use sim_bridge::RequesterId;
 
 use crate::driver::MsiMessage;
 use crate::machine::Cpu;
+use crate::pci::config;
 
 /// A function with an MSI-X table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,18 @@ impl MsixDevice {
         if !masked {
             cpu.writel(control, 0).await;
         }
+    }
+
+    /// `__pci_restore_msix_state`, of messages that are masked or not.
+    pub(super) async fn restore(&self, cpu: &Cpu, messages: &[(u16, MsiMessage, bool)]) {
+        self.set_control(cpu, config::MSIX_ENABLE | config::MSIX_MASK_ALL, 0)
+            .await;
+        for &(index, message, masked) in messages {
+            self.write_message(cpu, index, message, masked).await;
+            let control = if masked { Self::MASKED } else { 0 };
+            cpu.writel(self.field(index, Self::VECTOR_CONTROL), control).await;
+        }
+        self.set_control(cpu, 0, config::MSIX_MASK_ALL).await;
     }
 
     pub(super) async fn set_control(&self, cpu: &Cpu, set: u32, clear: u32) {

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use sim_bridge::RequesterId;
 
 use super::descriptor::{Descriptor, IrqCounts};
+use super::ratelimit::RateLimit;
 use super::vectors::{VectorIrq, Vectors};
 use super::{CpuMask, Irq, IrqError};
 use crate::checker::Sender;
@@ -17,6 +18,8 @@ pub struct IrqState {
     /// The function behind a requester ID.
     functions: HashMap<RequesterId, RequesterId>,
     next: u32,
+    /// Of "No irq handler for vector".
+    pub(super) no_handler: RateLimit,
     /// `pr_warn_once` of an interrupt that waits at an old vector.
     pub(super) warned_of_pending: bool,
 }
@@ -32,6 +35,7 @@ impl IrqState {
             descriptors: BTreeMap::new(),
             functions: HashMap::new(),
             next: FIRST_DYNAMIC,
+            no_handler: RateLimit::default(),
             warned_of_pending: false,
         }
     }

@@ -5,12 +5,14 @@ mod enumerate;
 mod function;
 mod kernel_version;
 pub mod quirks;
+mod saved_state;
 mod tree;
 
 pub use dma_alias::DmaAliasMask;
 pub use enumerate::{EnumerateError, Found, enumerate};
 pub use function::{Bridge, BridgeFlags, BridgeKind, Function};
 pub use kernel_version::{KernelVersion, ParseKernelVersionError};
+pub use saved_state::SavedState;
 pub use tree::{PciTree, TreeError};
 
 /// Offsets in configuration space (PCI Local Bus spec 3.0 6.1, PCIe Base spec 7.5.1).

@@ -53,6 +53,24 @@ fn a_stray_at_a_moved_interrupts_old_vector_is_logged_at_once() {
 }
 
 #[test]
+fn ten_strays_are_logged_in_five_seconds_and_the_next_line_tells_of_the_others() {
+    let logs = setup(Profile::LINUX_7_2, &[]).run(|cpu, driver, device| async move {
+        let (rig, _) = Rig::bound(cpu, driver.clone(), device, 1).await;
+        divert(&rig, &driver, 1, 0x40).await;
+        for _ in 0..12 {
+            interrupt_and_wait(&rig).await;
+        }
+        rig.cpu.delay(SimTime::from_us(5_000_000)).await;
+        interrupt_and_wait(&rig).await;
+        log(&rig.events())
+    });
+    let line = "1.64 No irq handler for vector";
+    let mut expected = vec![line; 10];
+    expected.extend(["call_irq_handler: 2 callbacks suppressed", line]);
+    assert_eq!(logs, expected);
+}
+
+#[test]
 fn an_interrupt_at_the_shutdown_vector_is_a_spurious_interrupt() {
     let (ending, logs) = setup(Profile::LINUX_7_2, &[]).run(|cpu, driver, device| async move {
         let rig = Rig::probed(cpu, driver, device).await;

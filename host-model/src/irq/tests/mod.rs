@@ -8,6 +8,7 @@ mod misuse;
 mod moves;
 mod platform;
 mod random;
+mod suspend;
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,12 +1,13 @@
 //! Multi-MSI, I/O APIC pins and HPET timers.
 
 use super::*;
+use crate::machine::IOMMU_MMIO;
 
 const IO_APIC: RequesterId = RequesterId::new(0, 0x14, 0);
 const IO_APIC_AT: u64 = 0xfec0_0000;
 const HPET: RequesterId = RequesterId::new(0, 0x14, 2);
 const HPET_AT: u64 = 0xfed0_0000;
-const MSI: MsiDevice = MsiDevice {
+pub(super) const MSI: MsiDevice = MsiDevice {
     id: NTB,
     capability: 0x60,
     messages: 32,
@@ -45,7 +46,7 @@ impl Rig {
     }
 }
 
-fn msi_setup() -> Setup {
+pub(super) fn msi_setup() -> Setup {
     let mut setup = setup(Profile::LINUX_7_2, &[0x40]);
     let capability = (0x60..0x78).step_by(4);
     setup.device = capability.fold(setup.device, |device, offset| device.config(offset, 0, u32::MAX));
@@ -104,6 +105,30 @@ fn each_message_reaches_its_own_handler_and_moves_alone() {
         "blocked",
     ];
     assert_eq!(endings, expected);
+}
+
+#[test]
+fn each_message_that_is_refused_is_a_finding_while_a_driver_waits_for_it() {
+    let subjects = msi_setup().run(|cpu, driver, device| async move {
+        let rig = Rig::probed(cpu, driver, device).await;
+        let irqs = rig.core.allocate_msi(&rig.cpu, &MSI, 4).await.expect("room");
+        for &irq in &irqs[..3] {
+            rig.request(irq).await.expect("request");
+        }
+        // IntCtl 0.
+        let device_table = rig.cpu.mmio_read(IOMMU_MMIO, 8).await & !0xfff;
+        let half = device_table + 32 * u64::from(NTB.0) + 16;
+        rig.cpu.store(half, &1_u64.to_le_bytes());
+        for data in 0..4 {
+            rig.interrupt(NTB, data).await;
+        }
+        let findings = rig.cpu.machine().with_checker(|checker| checker.findings());
+        let findings = findings.unwrap_or_default().into_iter();
+        findings
+            .map(|finding| finding.subject.to_string())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(subjects, ["02:00.0:0", "02:00.0:1", "02:00.0:2"]);
 }
 
 #[test]

@@ -1,10 +1,8 @@
-//! What outlives what: released functions, DTEs copied over others, suspend.
+//! What outlives what: released functions, DTEs copied over others.
 
 use super::sequences::{BEHIND_BRIDGE, behind_bridge};
 use super::*;
 use crate::iommu::spec::dte::DteInterrupts;
-use crate::iommu::spec::registers::{Control, offset};
-use crate::machine::IOMMU_MMIO;
 use crate::trace::Kind;
 
 const TARGET: Target = Target {
@@ -145,38 +143,4 @@ fn a_function_that_is_plugged_in_later_is_probed_as_at_start() {
     let (at_start, dte) = call(false);
     assert_eq!(at_start, "D208 W D208 W ALL W");
     assert_eq!(call(true), ("D208 W D208 W".to_owned(), dte));
-}
-
-#[test]
-fn resume_writes_what_start_up_wrote_and_flushes_everything() {
-    for profile in [Profile::LINUX_5_10, Profile::LINUX_6_12, Profile::LINUX_7_2] {
-        let setup = Setup::new(profile, &[0x40]);
-        let (control, suspended, resumed, flush, commands, number) = setup.run(|cpu, driver, _| async move {
-            start(&cpu, &driver).await;
-            driver.probe(&cpu, NTB).await.expect("probe");
-            let (entry, _) = allocate(&cpu, &driver, NTB, TARGET).await.expect("room");
-            let control = async || {
-                let control = cpu.mmio_read(IOMMU_MMIO + offset::CONTROL, 8).await;
-                Control::from_bits(control)
-            };
-            let before = control().await;
-            driver.suspend(&cpu).await.expect("suspend");
-            let suspended = control().await;
-            let ((), commands) = commands_of(&cpu, driver.resume(&cpu)).await;
-            let resumed = control().await;
-            let number = driver.queue.last_number();
-            let call = driver.activate(&cpu, entry, TARGET);
-            let ((), flush) = commands_of(&cpu, call).await;
-            let numbers = driver.queue.last_number() - number;
-            (before, suspended, resumed, flush, commands, numbers)
-        });
-        assert_eq!(resumed, control, "{profile}");
-        assert!(!suspended.iommu_en() && !suspended.cmd_buf_en(), "{profile}");
-        assert_eq!(commands, "ALL W", "{profile}");
-        assert!(
-            flush.ends_with('W') && flush.starts_with("R200"),
-            "{profile}: {flush}"
-        );
-        assert_eq!(number, 2, "{profile}");
-    }
 }

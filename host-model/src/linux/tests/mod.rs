@@ -8,6 +8,7 @@ mod faults;
 mod guest_mode;
 mod lifetime;
 mod operations;
+mod power;
 mod queue;
 mod sequences;
 mod start_up;
