@@ -1,8 +1,10 @@
 //! What every scenario works with: a started host, an NTB whose driver is bound, and a neighbour.
 
+mod dma;
 mod interrupts;
 mod iommu;
 mod ntb;
+mod power;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -16,8 +18,9 @@ use host_model::linux::LinuxDriver;
 use host_model::machine::Cpu;
 use host_model::pci::{EnumerateError, Found, KernelVersion, PciTree, TreeError, enumerate};
 use host_model::trace::{Event, Kind, Source};
-use ntb_rtl::registers;
 use sim_bridge::{RequesterId, SimTime};
+
+pub use power::Sleep;
 
 use crate::run::Host;
 use crate::topology::Topology;
@@ -100,6 +103,7 @@ struct Shared {
     /// By vector, also after it is freed.
     messages: RefCell<Vec<MsiMessage>>,
     raised: Cell<u64>,
+    asleep: power::Asleep,
     commands_per_move: RefCell<Option<CommandCounts>>,
 }
 
@@ -129,9 +133,13 @@ impl Rig {
         }
         let others = host.functions.iter().map(|function| function.id);
         let others: Vec<RequesterId> = topology.neighbours().iter().copied().chain(others).collect();
+        // Linux probes them as they are found: above before below.
+        let mut functions: Vec<RequesterId> = tree.borrow().functions().map(|function| function.id).collect();
+        functions.retain(|id| !others.contains(id));
         let ntb = if host.hot_plug {
+            functions.extend(&others);
             cpu.call("take_devices", async |cpu| {
-                driver.take_devices(&cpu, &others).await
+                driver.take_devices(&cpu, &functions).await
             })
             .await?;
             let mut ntb = enumerate(&cpu, topology.ntb(), MMIO_WINDOW, kernel).await?;
@@ -149,7 +157,8 @@ impl Rig {
             let mut ntb = enumerate(&cpu, topology.ntb(), MMIO_WINDOW, kernel).await?;
             ntb.final_fixups(&cpu, kernel).await;
             tree.borrow_mut().add(ntb.function.clone())?;
-            let functions: Vec<RequesterId> = [topology.ntb()].into_iter().chain(others.clone()).collect();
+            functions.push(topology.ntb());
+            functions.extend(&others);
             cpu.call("take_devices", async |cpu| {
                 driver.take_devices(&cpu, &functions).await
             })
@@ -190,6 +199,7 @@ impl Rig {
                 messages_of: RefCell::default(),
                 messages: RefCell::default(),
                 raised: Cell::new(0),
+                asleep: power::Asleep::default(),
                 commands_per_move: RefCell::default(),
             }),
         })
@@ -258,9 +268,9 @@ impl Rig {
 
     /// The end: what the NTB itself says of the messages that it sent.
     pub(crate) async fn finish(&self) -> Finished {
-        let sent = self.read(registers::SENT, 4).await;
-        let raised = self.shared.raised.get().max(sent);
         let machine = self.cpu.machine();
+        let sent = self.sent().await.saturating_sub(machine.writes_ended());
+        let raised = self.shared.raised.get().max(sent);
         if raised > machine.interrupts_ended() {
             machine.with_checker(|checker| checker.never_ended(self.shared.topology.ntb()));
         }

@@ -56,16 +56,20 @@ impl Rig {
 
     /// The message block sends `message` under these IDs, one after the other, each waited for.
     pub async fn send_message_under(&self, message: MsiMessage, ids: &[RequesterId]) {
-        self.write(registers::MESSAGE_ADDRESS, message.address as u32)
-            .await;
-        self.write(registers::MESSAGE_ADDRESS_HIGH, (message.address >> 32) as u32)
-            .await;
-        self.write(registers::MESSAGE_DATA, message.data).await;
         for &id in ids {
-            self.write(registers::MESSAGE_REQUESTER_ID, id.0.into()).await;
-            self.write(registers::MESSAGE_SEND, 1).await;
+            self.send_write(message.address, message.data, id).await;
             self.raised(1).await;
         }
+    }
+
+    /// The message block writes `data` to any address, under any ID. Does not wait.
+    pub(super) async fn send_write(&self, address: u64, data: u32, id: RequesterId) {
+        self.write(registers::MESSAGE_ADDRESS, address as u32).await;
+        self.write(registers::MESSAGE_ADDRESS_HIGH, (address >> 32) as u32)
+            .await;
+        self.write(registers::MESSAGE_DATA, data).await;
+        self.write(registers::MESSAGE_REQUESTER_ID, id.0.into()).await;
+        self.write(registers::MESSAGE_SEND, 1).await;
     }
 
     /// Another function, whose part the NTB plays, sends its message under this ID.
@@ -99,7 +103,8 @@ impl Rig {
 
     /// Waits until all that the NTB has sent has ended somewhere.
     pub async fn settle(&self) {
-        let sent = self.read(registers::SENT, 4).await;
+        let writes = self.cpu.machine().writes_ended();
+        let sent = self.sent().await.saturating_sub(writes);
         let more = sent.saturating_sub(self.shared.raised.get());
         self.raised(more).await;
     }

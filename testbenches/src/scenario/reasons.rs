@@ -1,7 +1,7 @@
 //! Expectations that several scenarios share.
 
 use host_model::checker::FindingKind;
-use host_model::linux::{FlushedIds, IrtCacheDisable, TableIds};
+use host_model::linux::{CloneAlias, FlushedIds, IrtCacheDisable, TableIds};
 use sim_bridge::RequesterId;
 
 use super::Expected;
@@ -15,6 +15,19 @@ pub(super) fn remapped_ids(spec: &Spec) -> Vec<RequesterId> {
         let (own, ivrs) = (spec.topology.ntb(), &spec.topology.ivrs().aliases);
         ids.retain(|id| *id == own || ivrs.get(&own) == Some(id));
     }
+    ids
+}
+
+/// Under which IDs the kernel lets an NTB that was plugged in access memory.
+pub(super) fn attached_when_plugged_in(spec: &Spec) -> Vec<RequesterId> {
+    let topology = &spec.topology;
+    let mut ids = topology.walk_when_plugged_in(kernel_version(&spec.profile));
+    let ivrs = topology.ivrs_alias();
+    if spec.profile.clone_alias == CloneAlias::OneAlias {
+        let one = ivrs.or_else(|| ids.last().copied());
+        ids = [topology.ntb()].into_iter().chain(one).collect();
+    }
+    ids.extend(ivrs);
     ids
 }
 

@@ -125,6 +125,11 @@ impl Topology {
         self.0.ntb.function.id
     }
 
+    /// Whether a function has this ID.
+    pub fn has(&self, id: RequesterId) -> bool {
+        id == self.ntb() || self.0.tree.get(id).is_some()
+    }
+
     /// Of the functions that interrupts are misrouted to; at least one.
     pub fn neighbours(&self) -> &[RequesterId] {
         &self.0.neighbours
@@ -194,10 +199,20 @@ impl Topology {
     /// `pci_for_each_dma_alias` of the NTB once `kernel`'s IOMMU driver has probed it: an IVRS alias on the same bus is in
     /// its mask.
     pub fn walk(&self, kernel: KernelVersion) -> Vec<RequesterId> {
-        let mut ntb = self.expected_ntb(kernel);
+        self.walk_of(self.expected_ntb(kernel), kernel)
+    }
+
+    fn walk_of(&self, mut ntb: Function, kernel: KernelVersion) -> Vec<RequesterId> {
         let alias = self.ivrs_alias().filter(|alias| alias.bus() == ntb.id.bus());
         ntb.dma_aliases.extend(alias.map(RequesterId::devfn));
         self.tree(kernel).dma_aliases(&ntb)
+    }
+
+    /// The same of an NTB that was plugged in, when it is probed: the final fixups have not run.
+    pub fn walk_when_plugged_in(&self, kernel: KernelVersion) -> Vec<RequesterId> {
+        let mut ntb = self.0.ntb.function.clone();
+        quirks::header_fixups(&mut ntb, None, kernel);
+        self.walk_of(ntb, kernel)
     }
 
     /// Those of [`ids`](Self::ids) that `kernel` lets share the NTB's interrupt remapping table: of the walk, and the

@@ -1,0 +1,36 @@
+//! The NTB's own writes to memory.
+
+use host_model::driver::DriverError;
+use sim_bridge::SimTime;
+
+use super::{Rig, ScenarioError};
+
+/// What a driver gives to its device: a page.
+const BUFFER: u64 = 0x1000;
+/// Writes end within some microseconds; what has not by then never will.
+const LOST_AFTER: SimTime = SimTime::from_us(100);
+
+impl Rig {
+    /// `dma_alloc_coherent`: the NTB may access the memory at this address, under whichever of its IDs. In the identity
+    /// domain that is the physical address.
+    ///
+    /// # Errors
+    /// There is no memory left.
+    pub fn allocate_dma(&self) -> Result<u64, ScenarioError> {
+        let machine = self.cpu.machine();
+        let allocated = machine.memory().allocate(BUFFER, BUFFER);
+        let address = allocated.ok_or(DriverError::NoMemory)?;
+        let ids = self.ids();
+        machine.with_checker(|checker| checker.map(ids[0], ids, address..address + BUFFER));
+        Ok(address)
+    }
+
+    /// The NTB writes to memory at `address` under every ID, one after the other, each waited for.
+    pub async fn write_memory_under_every_id(&self, address: u64) {
+        for (data, &id) in (1..).zip(self.ids()) {
+            let ended = self.cpu.machine().writes_ended();
+            self.send_write(address, data, id).await;
+            self.cpu.machine().wait_for_writes(ended + 1, LOST_AFTER).await;
+        }
+    }
+}
