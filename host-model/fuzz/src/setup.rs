@@ -7,7 +7,7 @@ use host_model::iommu::spec::features::{Efr, Efr2, Features};
 use host_model::iommu::{
     BackingPageFailure, CacheRemapEnClear, CacheShape, Config, DevtabInvalidation, DteValid, EventAddress,
     Faults, GaTailStore, InterruptClear, IrtCacheDis, IrteReadFailure, IrteReservedBits, MemoryFault,
-    OutOfRangeDevice, Policies, RepeatedPageFaults, Replacement, Smi, StatusInterrupts,
+    OutOfRangeDevice, Policies, PowerOnCaches, RepeatedPageFaults, Replacement, Smi, StatusInterrupts,
 };
 
 use crate::input::Page;
@@ -94,6 +94,8 @@ fn policies(u: &mut Unstructured<'_>) -> arbitrary::Result<Policies> {
         status_interrupts: *u.choose(&[StatusInterrupts::RisingEdge, StatusInterrupts::EveryEntry])?,
         interrupt_clear: *u.choose(&[InterruptClear::Clears, InterruptClear::RacesWithEntries])?,
         ga_tail_store: *u.choose(&[GaTailStore::Store, GaTailStore::Never])?,
+        // No operation takes the power away.
+        power_on_caches: PowerOnCaches::default(),
     })
 }
 

@@ -1,14 +1,11 @@
 //! The NTB's own writes to memory.
 
 use host_model::driver::DriverError;
-use sim_bridge::SimTime;
 
-use super::{Rig, ScenarioError};
+use super::{LOST_AFTER, Rig, ScenarioError};
 
 /// What a driver gives to its device: a page.
 const BUFFER: u64 = 0x1000;
-/// Writes end within some microseconds; what has not by then never will.
-const LOST_AFTER: SimTime = SimTime::from_us(100);
 
 impl Rig {
     /// `dma_alloc_coherent`: the NTB may access the memory at this address, under whichever of its IDs. In the identity

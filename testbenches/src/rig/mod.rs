@@ -30,7 +30,7 @@ pub(crate) const MMIO_WINDOW: u64 = 0xe000_0000;
 /// MSI-X tables of other functions, a page each.
 const OTHER_TABLES: u64 = 0xd000_0000;
 const PAGE: u64 = 0x1000;
-/// Interrupts end within some microseconds; what has not by then never will.
+/// Interrupts and writes to memory end within some microseconds; what has not by then never will.
 const LOST_AFTER: SimTime = SimTime::from_us(100);
 
 /// A scenario could not do what it is about.

@@ -6,8 +6,8 @@ use crate::rig::{Rig, Sleep};
 
 const STATE: Parameter = Parameter {
     name: "state",
-    sentence: "ACPI's sleep state: in 0 and 1 nothing loses its power, and in 0 no driver of the IOMMU is asked; in 3 all \
-               but memory does",
+    sentence: "ACPI's sleep state: below 3 nothing loses its power, and in 0 the IOMMU's driver is not asked; in 3 all but \
+               memory does",
     range: 0..=3,
     default: 3,
 };

@@ -3,6 +3,7 @@
 mod delivery;
 mod dma;
 mod iommu;
+mod power;
 
 use sim_bridge::tlp::{Attributes, Body, Completion, CompletionStatus, MemWrite, Tlp};
 
