@@ -144,7 +144,8 @@ fn script_with_power_cycle() -> Vec<(SimTime, Tlp)> {
     let mut script = script();
     script.insert(script.len() - 1, (SimTime::from_us(150), turn_off.into()));
     let again = SimTime::from_us(210);
-    script.extend(script[..3].to_vec().into_iter().map(|(_, tlp)| (again, tlp)));
+    let bar: Vec<_> = script[..3].iter().map(|(_, tlp)| (again, tlp.clone())).collect();
+    script.extend(bar);
     script.push((again, Tlp::mem_read(HOST, 6, BAR0 + SENT, 4).unwrap()));
     script
 }
