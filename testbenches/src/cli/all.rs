@@ -1,8 +1,9 @@
 //! `run --all`.
 
-use super::{
-    AS_EXPECTED, Format, NOT_AS_EXPECTED, RunArgs, SIMULATION_FAILED, Stop, emit, json, many, progress,
-};
+use super::arguments::{Format, RunArgs};
+use super::output::{emit, json, progress};
+use super::selection::many;
+use super::{AS_EXPECTED, NOT_AS_EXPECTED, SIMULATION_FAILED, Stop};
 use crate::matrix::{Matrix, Selection};
 use crate::report::{matrix, text};
 

@@ -1,8 +1,9 @@
 //! `run --seeds`.
 
-use super::{
-    AS_EXPECTED, Format, NOT_AS_EXPECTED, RunArgs, SIMULATION_FAILED, Stop, emit, json, many, progress,
-};
+use super::arguments::{Format, RunArgs};
+use super::output::{emit, json, progress};
+use super::selection::many;
+use super::{AS_EXPECTED, NOT_AS_EXPECTED, SIMULATION_FAILED, Stop};
 use crate::matrix::Selection;
 use crate::report::{seeds as report, text};
 use crate::seeds::{Failure, Fault, Seeds, Short, search, shortest};

@@ -1,0 +1,164 @@
+//! `run`.
+
+use host_model::checker::Verdict;
+
+use super::arguments::{Format, RunArgs};
+use super::output::{complain, emit, json, progress};
+use super::selection::{once_each, selection};
+use super::values::process;
+use super::{AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, Stop, all, cannot_write, seeds, stop};
+use crate::device::{self, DeviceOptions, LinkKind};
+use crate::report::json::RunJson;
+use crate::report::text;
+use crate::run::{Outcome, Spec, run};
+use crate::trace_file::TraceFile;
+
+pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
+    let selection = selection(args)?;
+    if args.all || args.seeds.is_some() {
+        for (flag, given) in [
+            ("--trace", args.trace.is_some()),
+            ("--waves", args.waves.is_some()),
+        ] {
+            if given {
+                return Err(Stop::Input(format!(
+                    "{flag} is neither for --all nor for --seeds"
+                )));
+            }
+        }
+        return match &args.seeds {
+            Some(seeds) => seeds::run(args, &selection, seeds),
+            None => all::matrix(args, selection),
+        };
+    }
+    let specs = selection.specs(&once_each(&args.seed));
+    let link = args.link.clone().map_or_else(process, Ok).map_err(Stop::Input)?;
+    for (flag, given) in [
+        ("--waves", args.waves.is_some()),
+        ("--link PATH", matches!(link, LinkKind::Path(_))),
+    ] {
+        if given && specs.len() != 1 {
+            return Err(Stop::Input(format!(
+                "{flag} is for one run, and these are {}: name one scenario, one --kernel, one --aliases, one --seed",
+                specs.len()
+            )));
+        }
+    }
+    if let Some(waves) = &args.waves {
+        device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
+    }
+    let trace = args.trace.as_deref().map(TraceFile::create).transpose()?;
+    let mut results = Results {
+        trace,
+        ..Results::default()
+    };
+    let ran = results.run_each(args, &link, &specs);
+    // A run that fails does not take the results of those before it.
+    if ran.is_ok() || !results.verdicts.is_empty() {
+        emit(&results.text(args.format)?)?;
+    }
+    ran.map(|()| results.status())
+}
+
+/// Results to come, and those of the runs so far.
+#[derive(Default)]
+struct Results {
+    json: Vec<RunJson>,
+    verdicts: Vec<(Verdict, bool)>,
+    /// Until it can't be written.
+    trace: Option<TraceFile>,
+    trace_failed: bool,
+}
+
+impl Results {
+    fn run_each(&mut self, args: &RunArgs, link: &LinkKind, specs: &[Spec]) -> Result<(), Stop> {
+        for (n, spec) in specs.iter().enumerate() {
+            let name = spec.to_string();
+            let expected = spec.expected();
+            if expected.is_senseless() {
+                if args.format == Format::Text {
+                    emit(&text::senseless(spec, expected.because))?;
+                }
+                continue;
+            }
+            let wants = match link {
+                LinkKind::Path(path) => {
+                    format!(
+                        ", with `ntb-cosim device --link {} --aliases {}`",
+                        path.display(),
+                        spec.topology
+                    )
+                }
+                LinkKind::Process(_) | LinkKind::Thread => String::new(),
+            };
+            progress(&format!("[{}/{}] {name}{wants}", n + 1, specs.len()));
+            let options = DeviceOptions {
+                topology: spec.topology.clone(),
+                every_cycle: args.every_cycle,
+                waves: args.waves.clone(),
+            };
+            let result = run(spec, link, &options);
+            progress("");
+            let outcome = result.map_err(|error| stop(&name, &error))?;
+            self.trace(&name, spec, &outcome);
+            self.verdicts.push((outcome.verdict, outcome.is_expected()));
+            match args.format {
+                Format::Json => self.json.push(RunJson::new(spec, &outcome)),
+                Format::Text => emit(&text::run(spec, &outcome, text::width()))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A trace that can't be written takes no results with it.
+    fn trace(&mut self, name: &str, spec: &Spec, outcome: &Outcome) {
+        let Some(file) = &mut self.trace else { return };
+        if let Err(error) = file.write(name, spec, outcome) {
+            complain(format!("{error}; the trace ends there"));
+            self.trace = None;
+            self.trace_failed = true;
+        }
+    }
+
+    /// What ends the output.
+    fn text(&self, format: Format) -> Result<String, Stop> {
+        match format {
+            Format::Json => json(&self.json),
+            Format::Text => Ok(text::summary(&self.verdicts)),
+        }
+    }
+
+    fn status(&self) -> u8 {
+        if self.trace_failed {
+            BAD_INPUT
+        } else if self.verdicts.iter().all(|(_, expected)| *expected) {
+            AS_EXPECTED
+        } else {
+            NOT_AS_EXPECTED
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host_model::checker::FindingKind;
+
+    use super::*;
+
+    #[test]
+    fn one_unexpected_verdict_makes_the_status_1() {
+        let stale = (Verdict::Bad(FindingKind::Stale), true);
+        let mut results = Results {
+            verdicts: vec![(Verdict::Coherent, true), stale],
+            ..Results::default()
+        };
+        assert_eq!(results.status(), AS_EXPECTED);
+        results.verdicts.push((Verdict::Coherent, false));
+        assert_eq!(results.status(), NOT_AS_EXPECTED);
+        assert!(
+            results
+                .text(Format::Text)
+                .is_ok_and(|text| text.contains("1 not as expected"))
+        );
+    }
+}
