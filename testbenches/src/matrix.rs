@@ -121,9 +121,11 @@ impl Matrix {
         pool::run(
             specs.len(),
             |number| cell(&specs[number], &run),
-            |number, cell| {
-                cells.insert(number, cell);
-                done(cells.len(), specs.len(), &specs[number]);
+            |results| {
+                for (number, cell) in results {
+                    cells.insert(number, cell);
+                    done(cells.len(), specs.len(), &specs[number]);
+                }
             },
         );
         Self {

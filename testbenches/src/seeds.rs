@@ -135,34 +135,42 @@ impl Fault {
     }
 }
 
-/// Runs each spec under each seed by `run`, on all CPUs: what fails, spec by spec and seed by seed. `done` is told how
-/// many runs have ended, which was the last, and how many have failed.
-pub fn search(
+/// Runs each spec under each seed by `run`, on all CPUs. `done` is told how many runs have ended, which was the last, and
+/// how many have failed; `failed` gets what fails, spec by spec and seed by seed, as soon as all before it have ended.
+///
+/// # Errors
+/// The first of `failed`, which ends the search.
+pub fn search<E>(
     specs: &[Spec],
     seeds: &Seeds,
     run: impl Fn(&Spec) -> Result<Outcome, SimulationError> + Sync,
     mut done: impl FnMut(usize, &Spec, usize),
-) -> Vec<Failure> {
+    mut failed: impl FnMut(Failure) -> Result<(), E>,
+) -> Result<(), E> {
     let each = seeds.count();
     let spec = |number: usize| Spec {
         seed: seeds.0.start + (number % each) as u64,
         ..specs[number / each].clone()
     };
-    let mut ended = 0;
-    let mut failures = BTreeMap::new();
-    pool::run(
-        specs.len().saturating_mul(each),
-        |number| {
-            let spec = spec(number);
-            Fault::of(run(&spec)).map(|fault| Failure { spec, fault })
-        },
-        |number, failure: Option<Failure>| {
-            ended += 1;
-            failures.extend(failure.map(|failure| (number, failure)));
-            done(ended, &specs[number / each], failures.len());
-        },
-    );
-    failures.into_values().collect()
+    let job = |number| Fault::of(run(&spec(number)));
+    pool::run(specs.len().saturating_mul(each), job, |results| {
+        let (mut told, mut failures) = (0, 0);
+        // Ended before one with a lower number.
+        let mut early = BTreeMap::new();
+        for (ended, (number, fault)) in (1..).zip(results) {
+            failures += usize::from(fault.is_some());
+            done(ended, &specs[number / each], failures);
+            early.insert(number, fault);
+            while let Some(fault) = early.remove(&told) {
+                if let Some(fault) = fault {
+                    let spec = spec(told);
+                    failed(Failure { spec, fault })?;
+                }
+                told += 1;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// A failure with as few steps as fail.
@@ -220,6 +228,8 @@ pub fn shortest(failure: &Failure, run: impl Fn(&Spec) -> Result<Outcome, Simula
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use host_model::linux::Profile;
 
     use super::*;
@@ -263,10 +273,26 @@ mod tests {
         text.parse().expect("seeds")
     }
 
+    /// What fails, and how many runs had ended at each call.
+    fn failures(seeds: &Seeds) -> (Vec<Failure>, Vec<usize>) {
+        let (mut failures, mut ended) = (Vec::new(), Vec::new());
+        let all: Result<(), Infallible> = search(
+            &specs(),
+            seeds,
+            in_thread,
+            |n, _, _| ended.push(n),
+            |failure| {
+                failures.push(failure);
+                Ok(())
+            },
+        );
+        let Ok(()) = all;
+        (failures, ended)
+    }
+
     #[test]
     fn every_seed_of_every_spec_runs_and_those_that_fail_are_told_in_order() {
-        let mut ended = Vec::new();
-        let failures = search(&specs(), &seeds("5..8"), in_thread, |n, _, _| ended.push(n));
+        let (failures, ended) = failures(&seeds("5..8"));
         let failed: Vec<_> = failures
             .iter()
             .map(|f| (f.spec.topology.to_string(), f.spec.seed))
@@ -276,13 +302,34 @@ mod tests {
     }
 
     #[test]
+    fn a_search_ends_where_nobody_wants_more() {
+        let mut told = 0;
+        let ended = search(
+            &specs()[1..],
+            &seeds("0..=18446744073709551614"),
+            in_thread,
+            |_, _, _| {},
+            |failure| {
+                told += 1;
+                Err(failure.spec.seed)
+            },
+        );
+        assert_eq!((ended, told), (Err(0), 1));
+    }
+
+    #[test]
     fn a_failure_is_told_with_the_fewest_steps_and_what_repeats_them() {
         let seeds = seeds("7..=8");
-        let failures = search(&specs(), &seeds, in_thread, |_, _, _| {});
+        let (failures, _) = failures(&seeds);
         let short = shortest(&failures[0], in_thread).expect("steps can be left out");
         assert!(Fault::of(in_thread(&short.spec)).is_some(), "it is what it says");
-        let told = [(&failures[0], Some(short)), (&failures[1], None)];
-        insta::assert_snapshot!(report::seeds::text(&told, &specs(), &seeds, 100), @r"
+        let told = [
+            report::seeds::failure(&failures[0], 100),
+            report::seeds::short(&short),
+            report::seeds::failure(&failures[1], 100),
+            report::seeds::summary(failures.len(), &specs(), &seeds),
+        ];
+        insta::assert_snapshot!(told.concat(), @r"
         wrong 6.12 func1 seed 7: not expected: stale
             repeat: ntb-cosim run wrong --kernel 6.12 --aliases func1 --seed 7
             4 of 7 steps do:

@@ -63,7 +63,7 @@ pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
 /// Results to come, and those of the runs so far.
 #[derive(Default)]
 struct Results {
-    json: Vec<RunJson>,
+    json: JsonArray,
     verdicts: Vec<(Verdict, bool)>,
     /// Until it can't be written.
     trace: Option<TraceFile>,
@@ -99,11 +99,11 @@ impl Results {
             };
             let result = run(spec, link, &options);
             progress("");
-            let outcome = result.map_err(|error| stop(&name, &error))?;
-            self.trace(&name, spec, &outcome);
+            self.trace(&name, spec, result.as_ref());
+            let outcome = result.map_err(|failure| stop(&name, &failure.error))?;
             self.verdicts.push((outcome.verdict, outcome.is_expected()));
             match args.format {
-                Format::Json => self.json.push(RunJson::new(spec, &outcome)),
+                Format::Json => self.json.push(&RunJson::new(spec, &outcome))?,
                 Format::Text => emit(&text::run(spec, &outcome, text::width()))?,
             }
         }
@@ -121,10 +121,10 @@ impl Results {
     }
 
     /// What ends the output.
-    fn text(&self, format: Format) -> Result<String, Stop> {
+    fn end(&self, format: Format) -> Result<(), Stop> {
         match format {
-            Format::Json => json(&self.json),
-            Format::Text => Ok(text::summary(&self.verdicts)),
+            Format::Json => self.json.end(),
+            Format::Text => emit(&text::summary(&self.verdicts)),
         }
     }
 
@@ -155,10 +155,6 @@ mod tests {
         assert_eq!(results.status(), AS_EXPECTED);
         results.verdicts.push((Verdict::Coherent, false));
         assert_eq!(results.status(), NOT_AS_EXPECTED);
-        assert!(
-            results
-                .text(Format::Text)
-                .is_ok_and(|text| text.contains("1 not as expected"))
-        );
+        assert!(text::summary(&results.verdicts).contains("1 not as expected"));
     }
 }

@@ -1,8 +1,13 @@
 //! `run --all`, `--seeds`, `--param`, `--steps`.
 
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::command::{command, finish};
+use crate::command::{Ended, LONG, Running, command, finish, until};
 
 /// What reviewers see change.
 #[test]
@@ -87,6 +92,106 @@ fn seeds_that_change_nothing_are_counted() {
     );
     let json = finish(&[&run[..], &["--format", "json"]].concat()).results();
     assert_eq!(json, "[]\n");
+}
+
+/// No lock is held for so short a time: whatever the seed, it fails.
+const FAILING: &[&str] = &[
+    "run",
+    "affinity-move",
+    "--kernel",
+    "7.2",
+    "--aliases",
+    "func1",
+    "--lock-limit",
+    "1ns",
+];
+
+#[test]
+fn a_search_that_is_interrupted_leaves_what_it_has_found() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("results");
+    let results = File::create(&path).expect("created");
+    // More than anybody waits for.
+    let mut search = command(&[FAILING, &["--seeds", "0..1000000000"]].concat());
+    let mut search = search.stdout(results).spawn().expect("it starts");
+    let found = until(LONG, "a failure", || {
+        let found = fs::read_to_string(&path).expect("read");
+        found.contains("seed 1:").then_some(found)
+    });
+    let id = Pid::from_raw(search.id() as i32).expect("a process");
+    kill_process(id, Signal::INT).expect("still there");
+    let status = search.wait().expect("it ends");
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+    let first = "affinity-move 7.2 func1: not expected: held\n    \
+        repeat: ntb-cosim run affinity-move --kernel 7.2 --aliases func1 --seed 0 --lock-limit 1ns\n    1 of 5 steps do:\n";
+    assert!(found.starts_with(first), "{found}");
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_a_search() {
+    let mut search = Running::start(&mut command(&[FAILING, &["--seeds", "0..1000000000"]].concat()));
+    drop(search.child().stdout.take());
+    let mut stderr = search.child().stderr.take().expect("a pipe");
+    assert_eq!(search.ends_within(LONG).status, Some(0));
+    let mut complaint = String::new();
+    stderr.read_to_string(&mut complaint).expect("read");
+    assert_eq!(complaint, "");
+}
+
+#[test]
+fn failures_as_json_have_what_repeats_them() {
+    let output = command(&[FAILING, &["--seeds", "3..5", "--format", "json"]].concat()).output();
+    let ended = Ended::from(output.expect("it starts"));
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(1), ""));
+    let failures: Vec<Value> = serde_json::from_str(&ended.stdout).expect("an array");
+    let command = |failure: &Value| failure["command"].as_str().expect("a command").to_owned();
+    let commands: Vec<_> = failures.iter().map(command).collect();
+    assert_eq!(
+        commands,
+        ["3", "4"].map(|seed| format!(
+            "ntb-cosim {} --seed {seed} --lock-limit 1ns",
+            FAILING[..6].join(" ")
+        ))
+    );
+    assert_eq!(failures[0]["fault"], "not expected: held");
+    assert_eq!(failures[0]["steps"].as_array().map(Vec::len), Some(1));
+    // The first has told it.
+    assert_eq!(failures[1]["steps"], Value::Null);
+}
+
+#[test]
+fn a_finding_of_another_lock_limit_is_explained_by_its_name() {
+    let output = command(&[FAILING, &["--format", "json"]].concat()).output();
+    let ended = Ended::from(output.expect("it starts"));
+    let runs: Vec<Value> = serde_json::from_str(&ended.stdout).expect("an array");
+    let id = runs[0]["findings"][0]["id"].as_str().expect("an ID");
+    assert!(
+        id.starts_with("affinity-move@7.2-func1,lock-limit=1ns:held:"),
+        "{id}"
+    );
+    let told = finish(&["explain", id, "--link", "thread"]).results();
+    assert!(told.contains("longer than"), "{told}");
+}
+
+#[test]
+fn a_scenario_that_expects_a_long_hold_need_not_find_it_at_another_limit() {
+    let run = [
+        "run",
+        "ring-full",
+        "--kernel",
+        "7.2",
+        "--aliases",
+        "plx",
+        "--link",
+        "thread",
+    ];
+    for (limit, verdict) in [("1ms", "held"), ("1s", "coherent")] {
+        let told = finish(&[&run[..], &["--lock-limit", limit]].concat()).results();
+        assert!(
+            told.ends_with(&format!("1 run: 1 {verdict}; all as expected\n")),
+            "{told}"
+        );
+    }
 }
 
 #[test]
