@@ -4,6 +4,7 @@ mod all;
 mod arguments;
 mod device;
 mod explain;
+mod files;
 mod list;
 mod output;
 mod run;

@@ -1,6 +1,7 @@
 //! `device`.
 
 use super::arguments::DeviceArgs;
+use super::files::{Named, check_distinct};
 use super::output::progress;
 use super::{AS_EXPECTED, Stop, cannot_write};
 use crate::device::{self, DeviceOptions};
@@ -13,6 +14,11 @@ pub(super) fn device(args: DeviceArgs) -> Result<u8, Stop> {
         every_cycle,
     } = args;
     if let Some(waves) = &waves {
+        let written = [
+            Named::new("--link", Some(&link)),
+            Named::new("--waves", Some(waves)),
+        ];
+        check_distinct(&written, &[Named::new("--aliases", aliases.path())])?;
         device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
     }
     progress(&format!("{aliases}, for a host at {}", link.display()));

@@ -3,7 +3,8 @@
 use host_model::checker::Verdict;
 
 use super::arguments::{Format, RunArgs};
-use super::output::{complain, emit, json, progress};
+use super::files::{Named, check_distinct};
+use super::output::{JsonArray, complain, emit, progress};
 use super::selection::{once_each, selection};
 use super::values::process;
 use super::{AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, Stop, all, cannot_write, seeds, stop};
@@ -44,6 +45,7 @@ pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
             )));
         }
     }
+    check_files(args, &link)?;
     if let Some(waves) = &args.waves {
         device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
     }
@@ -58,6 +60,24 @@ pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
         emit(&results.text(args.format)?)?;
     }
     ran.map(|()| results.status())
+}
+
+/// Whether what is written is what is written elsewhere, or read.
+fn check_files(args: &RunArgs, link: &LinkKind) -> Result<(), Stop> {
+    let link = match link {
+        LinkKind::Path(path) => Some(path.as_path()),
+        LinkKind::Process(_) | LinkKind::Thread => None,
+    };
+    let written = [
+        Named::new("--link", link),
+        Named::new("--trace", args.trace.as_deref()),
+        Named::new("--waves", args.waves.as_deref()),
+    ];
+    let read = args
+        .aliases
+        .iter()
+        .map(|topology| Named::new("--aliases", topology.path()));
+    check_distinct(&written, &read.collect::<Vec<_>>())
 }
 
 /// Results to come, and those of the runs so far.

@@ -112,6 +112,11 @@ impl Topology {
         &self.0.sentence
     }
 
+    /// The file that it was read from; `None` if it is built in.
+    pub fn path(&self) -> Option<&Path> {
+        is_path(&self.0.name).then(|| Path::new(&self.0.name))
+    }
+
     /// The name with `N` for what may be chosen.
     pub fn pattern(&self) -> String {
         match self.0.name.split_once(':') {
@@ -269,12 +274,16 @@ impl fmt::Debug for Topology {
     }
 }
 
+fn is_path(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".toml")
+}
+
 /// A built-in name, or what has a `/` or ends with `.toml`: the path of a topology file.
 impl FromStr for Topology {
     type Err = ParseTopologyError;
 
     fn from_str(name: &str) -> Result<Self, ParseTopologyError> {
-        if name.contains('/') || name.ends_with(".toml") {
+        if is_path(name) {
             let text = fs::read_to_string(Path::new(name)).map_err(|error| ParseTopologyError::Read {
                 path: name.to_owned(),
                 why: error.to_string(),

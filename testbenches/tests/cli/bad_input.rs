@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 
-use crate::command::finish;
+use crate::command::{Ended, command, finish};
 
 /// A run and no more.
 const ONE: [&str; 6] = ["run", "no-alias", "--kernel", "7.2", "--aliases", "none"];
@@ -160,6 +161,17 @@ fn impossible_seed_ranges_are_refused() {
 }
 
 #[test]
+fn a_lock_limit_without_a_unit_is_answered_with_the_units() {
+    for limit in ["", "200", "1.5ms", "-1us"] {
+        let flag = format!("--lock-limit={limit}");
+        assert_refused(
+            &["run", &flag],
+            &["--lock-limit", "ns, us, ms or s, such as 200us"],
+        );
+    }
+}
+
+#[test]
 fn what_is_for_single_runs_is_refused_for_all_of_them() {
     assert_refused(&["run", "--all", "no-alias"], &["--all", "SCENARIO"]);
     assert_refused(
@@ -226,6 +238,63 @@ fn a_file_that_cannot_be_written_is_named_before_anything_runs() {
             );
         }
     }
+}
+
+#[test]
+fn two_flags_that_name_one_file_are_refused_before_anything_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (file, topology) = (path("file"), path("mine.toml"));
+    fs::write(&topology, include_str!("../../topologies/none.toml")).expect("written");
+    let written = fs::read(&topology).expect("read");
+    let again = path("./file");
+    for (args, flags) in [
+        (["--trace", &file, "--waves", &file], ["--trace", "--waves"]),
+        (["--trace", &file, "--waves", &again], ["--trace", "--waves"]),
+        (["--link", &file, "--trace", &again], ["--link", "--trace"]),
+        (
+            ["--aliases", &topology, "--trace", &topology],
+            ["--aliases", "--trace"],
+        ),
+    ] {
+        let refused = format!("{} and {} are the same file: {}", flags[0], flags[1], args[3]);
+        let one = ["run", "no-alias", "--kernel", "7.2"];
+        let aliases = ["--aliases", "none"];
+        let aliases: &[&str] = if args[0] == "--aliases" { &[] } else { &aliases };
+        assert_refused(&[&one[..], aliases, &args].concat(), &[&refused]);
+    }
+    let device = ["device", "--link", &file, "--waves", &file];
+    assert_refused(&device, &["--link and --waves are the same file"]);
+    assert!(!fs::exists(&file).expect("known"));
+    assert_eq!(fs::read(&topology).expect("read"), written);
+}
+
+#[test]
+fn links_to_one_file_are_one_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+    fs::write(&file, "of somebody").expect("written");
+    std::os::unix::fs::symlink(&file, &link).expect("linked");
+    let [file, link] = [&file, &link].map(|path| path.to_str().expect("UTF-8"));
+    assert_refused(
+        &[&ONE[..], &["--trace", file, "--waves", link]].concat(),
+        &["--trace and --waves are the same file"],
+    );
+    assert_eq!(fs::read(file).expect("read"), b"of somebody");
+}
+
+#[test]
+fn a_trace_in_the_midst_of_the_results_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("results");
+    let results = fs::File::create(&path).expect("created");
+    let run = [&ONE[..], &["--trace", path.to_str().expect("UTF-8")]].concat();
+    let output = command(&run).stdout(results).stderr(Stdio::piped()).output();
+    let complaint = Ended::from(output.expect("the command starts")).complaint(2);
+    assert!(
+        complaint.contains("standard output and --trace are the same file"),
+        "{complaint}"
+    );
 }
 
 #[test]
