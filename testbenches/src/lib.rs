@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod device;
+pub mod lock_limit;
 pub mod matrix;
 mod pool;
 pub mod report;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use host_model::checker::Verdict;
 use host_model::linux::Profile;
 
+use crate::lock_limit::LockLimit;
 use crate::pool;
 use crate::run::{IrteFormat, Outcome, SimulationError, Spec};
 use crate::scenario::{Chosen, Difference, Expected, Scenario, Values};
@@ -23,6 +24,8 @@ pub struct Selection {
     pub irte: IrteFormat,
     /// Which steps; `None` is all.
     pub steps: Option<Chosen>,
+    /// For how long a lock may be held with interrupts off.
+    pub lock_limit: LockLimit,
 }
 
 impl Selection {
@@ -52,6 +55,7 @@ impl Selection {
             seed,
             values: values.clone(),
             steps: self.steps.clone(),
+            lock_limit: self.lock_limit,
             ..Spec::new(*scenario, profile, topology.clone())
         }
     }

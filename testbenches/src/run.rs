@@ -19,6 +19,7 @@ use sim_bridge::link::{Link, LinkError};
 use sim_bridge::{RequesterId, SimTime};
 
 use crate::device::{Device, DeviceOptions, DeviceRunError, LinkKind};
+use crate::lock_limit::LockLimit;
 use crate::rig::{CommandCounts, Finished, Rig, ScenarioError, count_commands};
 use crate::scenario::{Chosen, Difference, Expected, Plan, Scenario, Steps, StepsError, Values};
 use crate::topology::{Topology, kernel_version};
@@ -71,6 +72,8 @@ pub struct Spec {
     pub values: Values,
     /// Which of its steps; `None` is all.
     pub steps: Option<Chosen>,
+    /// For how long a lock may be held with interrupts off.
+    pub lock_limit: LockLimit,
 }
 
 impl Spec {
@@ -84,12 +87,17 @@ impl Spec {
             seed: 0,
             values: Values::default(),
             steps: None,
+            lock_limit: LockLimit::default(),
         }
     }
 
     /// What the scenario should find.
     pub fn expected(&self) -> Expected {
-        (self.scenario.expected)(self)
+        let expected = (self.scenario.expected)(self);
+        if self.lock_limit == LockLimit::default() {
+            return expected;
+        }
+        expected.or_not(FindingKind::Held)
     }
 
     /// What runs exactly this.
@@ -100,6 +108,9 @@ impl Spec {
         );
         if self.irte != IrteFormat::default() {
             command += &format!(" --irte {}", self.irte.bits());
+        }
+        if self.lock_limit != LockLimit::default() {
+            command += &format!(" --lock-limit {}", self.lock_limit);
         }
         for argument in self.values.arguments() {
             command += &format!(" --param {argument}");
@@ -372,7 +383,10 @@ fn host(
         tree.clone(),
         machine.memory(),
     )?);
-    machine.with_checker(|checker| checker.set_driver(driver.clone()));
+    machine.with_checker(|checker| {
+        checker.set_driver(driver.clone());
+        checker.limit_lock_holds(spec.lock_limit.0);
+    });
     let finished = machine.run(|cpu| async move {
         let rig = Rig::start(cpu, topology, kernel, &host, driver, tree).await?;
         steps.run(&rig).await?;

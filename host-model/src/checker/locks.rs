@@ -47,6 +47,9 @@ pub struct Meanwhile {
     pub locks: SimTime,
 }
 
+/// A lock that is held longer than this with interrupts off is a finding, unless another limit is set.
+pub const LOCK_LIMIT: SimTime = SimTime::from_us(1000);
+
 /// Who holds what.
 pub(super) struct Locks {
     pub(super) limit: SimTime,
@@ -56,7 +59,7 @@ pub(super) struct Locks {
 impl Default for Locks {
     fn default() -> Self {
         Self {
-            limit: SimTime::from_us(1000),
+            limit: LOCK_LIMIT,
             cpus: HashMap::new(),
         }
     }

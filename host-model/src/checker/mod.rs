@@ -28,7 +28,7 @@ pub use finding::{
     Cached, Finding, FindingKind, History, Mistake, Place, Refused, Subject, Tables, Used, Verdict, Written,
 };
 pub use history::CallId;
-pub use locks::{Held, Meanwhile};
+pub use locks::{Held, LOCK_LIMIT, Meanwhile};
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -149,7 +149,7 @@ impl Checker {
         self.driver = Some(driver);
     }
 
-    /// A lock that is held longer than this with interrupts off is a finding. The default is 1 ms.
+    /// A lock that is held longer than this with interrupts off is a finding. The default is [`LOCK_LIMIT`].
     pub fn limit_lock_holds(&mut self, limit: SimTime) {
         self.locks.limit = limit;
     }

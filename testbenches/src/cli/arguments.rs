@@ -8,6 +8,7 @@ use host_model::linux::Profile;
 
 use super::values::{finding, kernel, link, own_link, seed, topology};
 use crate::device::LinkKind;
+use crate::lock_limit::LockLimit;
 use crate::report::finding_id::FindingId;
 use crate::scenario::Scenario;
 use crate::seeds::Seeds;
@@ -43,6 +44,9 @@ pub(super) struct RunArgs {
     /// Bits of a remapping entry
     #[arg(long, value_name = "BITS", default_value = "128", value_parser = PossibleValuesParser::new(["32", "128"]))]
     pub(super) irte: String,
+    /// A lock that is held longer than this with interrupts off is a finding, such as 200us: of kind `held`
+    #[arg(long, value_name = "TIME", default_value_t)]
+    pub(super) lock_limit: LockLimit,
     /// Form of the results
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,

@@ -44,6 +44,7 @@ pub(super) fn selection(args: &RunArgs) -> Result<Selection, Stop> {
             IrteFormat::Bits128
         },
         steps: (!args.steps.is_empty()).then(|| args.steps.iter().copied().collect()),
+        lock_limit: args.lock_limit,
     })
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use host_model::checker::{Finding, FindingKind};
 use host_model::linux::Profile;
 
+use crate::lock_limit::LockLimit;
 use crate::run::{IrteFormat, Spec};
 use crate::scenario::{Chosen, ParameterError, Scenario, Values};
 use crate::topology::Topology;
@@ -48,7 +49,7 @@ pub enum ParseFindingIdError {
     Aliases(String),
     /// No setting is called so, or has this value.
     #[error(
-        "`{0}` is no setting of a run: possible are seed=N, irte=32, steps=1+2, and the scenario's parameters"
+        "`{0}` is no setting of a run: possible are seed=N, irte=32, lock-limit=200us, steps=1+2, and the scenario's parameters"
     )]
     Setting(String),
     /// A parameter of the scenario.
@@ -81,6 +82,9 @@ impl fmt::Display for FindingId {
         }
         if spec.irte != IrteFormat::default() {
             write!(f, ",irte={}", spec.irte.bits())?;
+        }
+        if spec.lock_limit != LockLimit::default() {
+            write!(f, ",lock-limit={}", spec.lock_limit)?;
         }
         spec.values
             .arguments()
@@ -121,6 +125,7 @@ impl FromStr for FindingId {
                 ("seed", seed) => spec.seed = seed.parse().map_err(|_| wrong())?,
                 ("irte", "32") => spec.irte = IrteFormat::Bits32,
                 ("irte", "128") => spec.irte = IrteFormat::Bits128,
+                ("lock-limit", limit) => spec.lock_limit = limit.parse().map_err(|_| wrong())?,
                 ("steps", steps) => {
                     let steps: Result<Chosen, _> = steps.split('+').map(str::parse).collect();
                     spec.steps = Some(steps.map_err(|_| wrong())?);
@@ -145,10 +150,7 @@ fn case_of(case: &str) -> Result<(Profile, Topology), ParseFindingIdError> {
     let kernels = case
         .match_indices('-')
         .filter_map(|(at, _)| -> Option<(Profile, &str)> {
-            let profile = Profile::ALL
-                .into_iter()
-                .find(|profile| profile.name == &case[..at]);
-            Some((profile?, &case[at + 1..]))
+            Some((case[..at].parse().ok()?, &case[at + 1..]))
         });
     let mut aliases = kernels.peekable();
     if aliases.peek().is_none() {
@@ -169,9 +171,10 @@ mod tests {
             "affinity-move@6.12-func1:stale:41:00.1:0",
             "affinity-move@6.12+fix-switchtec:4:stolen:41:00.1:700",
             "free-and-reuse@7.2-pci-bridge,seed=18446744073709551615:left:03:00.0:0",
-            "no-alias@7.2-none,seed=3,irte=32,steps=1+3:held:irq_desc-lock-24:cpu1",
+            "no-alias@7.2-none,seed=3,irte=32,lock-limit=200us,steps=1+3:held:irq_desc-lock-24:cpu1",
             "no-alias@irtcachedis-mic-x200:use-after-release:00:14.0",
             "no-alias@per-alias-one-tail-write-plx:stale:41:00.0:0x1000",
+            "no-alias@per-alias-then-all:8-switchtec:16:stale:41:00.0:0",
         ] {
             match id.parse::<FindingId>() {
                 Ok(parsed) => assert_eq!(parsed.to_string(), id),
