@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-use host_model::checker::{Finding, Freshness, Verdict};
+use host_model::checker::{Finding, FindingKind, Freshness, Verdict};
 use host_model::driver::DriverError;
 use host_model::iommu::Config;
 use host_model::iommu::spec::features::{Efr, Efr2, FeatureError, Features};
@@ -308,29 +308,71 @@ impl SimulationError {
     }
 }
 
+/// A run that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct RunFailure {
+    /// Why.
+    pub error: SimulationError,
+    /// What there is to see of it; `None` if it never began.
+    pub recorded: Option<Box<Recorded>>,
+}
+
+impl<E> From<E> for RunFailure
+where
+    SimulationError: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            recorded: None,
+        }
+    }
+}
+
+/// What there is to see of a run, as far as it came.
+#[derive(Debug)]
+pub struct Recorded {
+    /// Everything observable.
+    pub events: Vec<Event>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What it ran on.
+    pub hardware: Hardware,
+}
+
 /// Runs a scenario.
 ///
 /// # Errors
 /// The simulation fails. A bad verdict is no error.
-pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outcome, SimulationError> {
+pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outcome, RunFailure> {
     let (host_options, steps) = Plan::of(spec).into_work()?;
     let (device, port) = Device::start(link, device)?;
     let host = host(spec, host_options, steps, Box::new(port));
-    let summary = match (device.join(), &host) {
-        (Ok(summary), _) => summary,
+    let (device, finished, recorded) = match (device.join(), host) {
+        (Ok(summary), Ok((finished, recorded))) => (summary, finished, recorded),
         // The host knows why it failed, unless it lost the device: then the device's own words say why.
-        (Err(_), Err(error)) if !error.is_device_lost() => None,
-        (Err(error), _) => return Err(error.into()),
+        (Err(error), Err(host)) if host.error.is_device_lost() => {
+            let error = error.into();
+            return Err(RunFailure { error, ..host });
+        }
+        (_, Err(host)) => return Err(host),
+        (Err(error), Ok((_, recorded))) => {
+            return Err(RunFailure {
+                error: error.into(),
+                recorded: Some(Box::new(recorded)),
+            });
+        }
     };
-    let (
-        Finished {
-            raised,
-            findings,
-            commands_per_move,
-            events,
-        },
+    let Finished {
+        raised,
+        commands_per_move,
+    } = finished;
+    let Recorded {
+        events,
+        findings,
         hardware,
-    ) = host?;
+    } = recorded;
     let expected = spec.expected();
     Ok(Outcome {
         verdict: Verdict::of(&findings),
@@ -342,7 +384,7 @@ pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outco
         findings,
         events,
         hardware,
-        device: summary,
+        device,
     })
 }
 
@@ -351,7 +393,7 @@ fn host(
     host: Host,
     steps: Steps,
     link: Box<dyn Link>,
-) -> Result<(Finished, Hardware), SimulationError> {
+) -> Result<(Finished, Recorded), RunFailure> {
     let topology = spec.topology.clone();
     let kernel = kernel_version(&spec.profile);
     let config = MachineConfig {
@@ -394,9 +436,25 @@ fn host(
     });
     // Also after a failure: the device then ends in order too.
     let ended = machine.end();
-    let finished = finished??;
-    ended?;
-    Ok((finished, hardware))
+    let recorded = Recorded {
+        findings: machine
+            .with_checker(|checker| checker.findings())
+            .unwrap_or_default(),
+        events: machine.trace().take(),
+        hardware,
+    };
+    let finished = || -> Result<Finished, SimulationError> {
+        let finished = finished??;
+        ended?;
+        Ok(finished)
+    };
+    match finished() {
+        Ok(finished) => Ok((finished, recorded)),
+        Err(error) => Err(RunFailure {
+            error,
+            recorded: Some(Box::new(recorded)),
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -410,6 +468,6 @@ pub(crate) mod tests {
             every_cycle: false,
             waves: None,
         };
-        run(spec, &LinkKind::Thread, &device)
+        run(spec, &LinkKind::Thread, &device).map_err(|failure| failure.error)
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn explain(ExplainArgs { finding, link }: &ExplainArgs) -> Result<u8,
     progress(&spec.to_string());
     let outcome = run(spec, link, &device);
     progress("");
-    let outcome = outcome.map_err(|error| stop(&spec.to_string(), &error))?;
+    let outcome = outcome.map_err(|failure| stop(&spec.to_string(), &failure.error))?;
     let text = long(finding, &outcome, text::width()).map_err(|error| Stop::Input(error.to_string()))?;
     emit(&text)?;
     Ok(AS_EXPECTED)

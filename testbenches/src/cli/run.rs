@@ -11,7 +11,7 @@ use super::{AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, Stop, all, cannot_write, se
 use crate::device::{self, DeviceOptions, LinkKind};
 use crate::report::json::RunJson;
 use crate::report::text;
-use crate::run::{Outcome, Spec, run};
+use crate::run::{Outcome, RunFailure, Spec, run};
 use crate::trace_file::TraceFile;
 
 pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
@@ -57,7 +57,7 @@ pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
     let ran = results.run_each(args, &link, &specs);
     // A run that fails does not take the results of those before it.
     if ran.is_ok() || !results.verdicts.is_empty() {
-        emit(&results.text(args.format)?)?;
+        results.end(args.format)?;
     }
     ran.map(|()| results.status())
 }
@@ -131,9 +131,9 @@ impl Results {
     }
 
     /// A trace that can't be written takes no results with it.
-    fn trace(&mut self, name: &str, spec: &Spec, outcome: &Outcome) {
+    fn trace(&mut self, name: &str, spec: &Spec, result: Result<&Outcome, &RunFailure>) {
         let Some(file) = &mut self.trace else { return };
-        if let Err(error) = file.write(name, spec, outcome) {
+        if let Err(error) = file.write(name, spec, result) {
             complain(format!("{error}; the trace ends there"));
             self.trace = None;
             self.trace_failed = true;

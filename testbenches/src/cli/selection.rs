@@ -63,7 +63,7 @@ pub(super) fn many(
             every_cycle,
             waves: None,
         };
-        run(spec, &link, &options)
+        run(spec, &link, &options).map_err(|failure| failure.error)
     })
 }
 

@@ -16,6 +16,8 @@ pub struct RunJson {
     aliases: String,
     irte: u32,
     seed: u64,
+    /// What runs exactly this.
+    command: String,
     verdict: &'static str,
     expected: bool,
     interrupts: Interrupts,
@@ -57,6 +59,7 @@ impl RunJson {
             aliases: spec.topology.to_string(),
             irte: spec.irte.bits(),
             seed: spec.seed,
+            command: spec.command(),
             verdict: outcome.verdict.name(),
             expected: outcome.is_expected(),
             interrupts: outcome.interrupts,

@@ -191,7 +191,7 @@ fn paragraph(text: &str, width: usize) -> String {
 #[derive(Debug, Serialize)]
 pub struct CellJson {
     scenario: &'static str,
-    kernel: &'static str,
+    kernel: String,
     aliases: String,
     /// `null` where it was not run or the simulation failed.
     verdict: Option<&'static str>,
@@ -208,7 +208,7 @@ pub fn json(matrix: &Matrix) -> Vec<CellJson> {
         .cells()
         .map(|(scenario, topology, profile, cell)| CellJson {
             scenario: scenario.name,
-            kernel: profile.name,
+            kernel: profile.to_string(),
             aliases: topology.to_string(),
             verdict: match &cell.result {
                 CellResult::Ran { verdict, .. } => Some(verdict.name()),

@@ -11,7 +11,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use host_model::checker::Finding;
 use host_model::driver::{DriverError, IommuDriver, MsiMessage};
 use host_model::irq::{HotplugError, Irq, IrqCore, IrqError, MsixDevice};
 use host_model::linux::LinuxDriver;
@@ -276,21 +275,15 @@ impl Rig {
         }
         Finished {
             raised,
-            findings: machine
-                .with_checker(|checker| checker.findings())
-                .unwrap_or_default(),
             commands_per_move: self.shared.commands_per_move.take(),
-            events: machine.trace().take(),
         }
     }
 }
 
-/// What is left of a run.
+/// What the rig knows at the end of a run.
 pub(crate) struct Finished {
     pub(crate) raised: u64,
-    pub(crate) findings: Vec<Finding>,
     pub(crate) commands_per_move: Option<CommandCounts>,
-    pub(crate) events: Vec<Event>,
 }
 
 /// How often each command was executed.

@@ -6,12 +6,11 @@ use sim_bridge::SimTime;
 use super::record::{Record, source};
 use super::{Run, finding_time};
 
-/// Writes a run: a line at its start, one for each event, one for each finding, one at its end.
+/// Writes a run: a line at its start, one for each event, one for each finding, one at its end or failure.
 pub(super) fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
-    let Run { name, spec, outcome } = *run;
     let mut line = |time, source: &str, record| {
         let line = Line {
-            run: name,
+            run: run.name,
             time,
             source,
             record,
@@ -19,15 +18,15 @@ pub(super) fn write(out: &mut impl Write, run: &Run) -> io::Result<()> {
         serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")
     };
-    line(SimTime::ZERO, "run", Record::run_began(spec, &outcome.hardware))?;
-    for event in &outcome.events {
+    line(SimTime::ZERO, "run", Record::run_began(run.spec, run.hardware))?;
+    for event in run.events {
         line(event.time, &source(event.source), Record::of(event))?;
     }
-    for finding in &outcome.findings {
-        let time = finding_time(finding, outcome);
+    for finding in run.findings {
+        let time = finding_time(finding, run.events);
         line(time, "checker", Record::finding(finding))?;
     }
-    line(run.end(), "run", Record::run_ended(outcome))
+    line(run.end(), "run", Record::run_ended(run.result))
 }
 
 struct Line<'a> {

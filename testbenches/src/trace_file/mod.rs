@@ -15,7 +15,7 @@ use host_model::checker::{Explanation, Finding};
 use host_model::trace::{Event, Kind};
 use sim_bridge::SimTime;
 
-use crate::run::{Outcome, Spec};
+use crate::run::{Hardware, Outcome, RunFailure, SimulationError, Spec};
 
 /// A trace file can't be written.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,10 @@ pub struct TraceFile {
 struct Run<'a> {
     name: &'a str,
     spec: &'a Spec,
-    outcome: &'a Outcome,
+    hardware: &'a Hardware,
+    events: &'a [Event],
+    findings: &'a [Finding],
+    result: Result<&'a Outcome, &'a SimulationError>,
 }
 
 impl TraceFile {
@@ -61,12 +64,20 @@ impl TraceFile {
         }
     }
 
-    /// Writes a run, all of it: what can't be written is an error here and not later.
+    /// Writes a run, all of it: what can't be written is an error here and not later. Of one that failed, what there was
+    /// until then; of one that never began, nothing.
     ///
     /// # Errors
     /// It can't be written.
-    pub fn write(&mut self, name: &str, spec: &Spec, outcome: &Outcome) -> Result<(), TraceFileError> {
-        let run = Run { name, spec, outcome };
+    pub fn write(
+        &mut self,
+        name: &str,
+        spec: &Spec,
+        result: Result<&Outcome, &RunFailure>,
+    ) -> Result<(), TraceFileError> {
+        let Some(run) = Run::of(name, spec, result) else {
+            return Ok(());
+        };
         self.runs += 1;
         let written = if self.perfetto {
             perfetto::write(&mut self.out, self.runs, &run)
@@ -82,16 +93,41 @@ impl TraceFile {
     }
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// `None` if it never began.
+    fn of(name: &'a str, spec: &'a Spec, result: Result<&'a Outcome, &'a RunFailure>) -> Option<Self> {
+        Some(match result {
+            Ok(outcome) => Self {
+                name,
+                spec,
+                hardware: &outcome.hardware,
+                events: &outcome.events,
+                findings: &outcome.findings,
+                result: Ok(outcome),
+            },
+            Err(RunFailure { error, recorded }) => {
+                let recorded = recorded.as_ref()?;
+                Self {
+                    name,
+                    spec,
+                    hardware: &recorded.hardware,
+                    events: &recorded.events,
+                    findings: &recorded.findings,
+                    result: Err(error),
+                }
+            }
+        })
+    }
+
     /// The time of the last event.
     fn end(&self) -> SimTime {
-        let times = self.outcome.events.iter().map(|event| event.time);
+        let times = self.events.iter().map(|event| event.time);
         times.max().unwrap_or_default()
     }
 }
 
 /// When a finding's history ends; of one without, when its interrupt ended. The last event's time if it never did.
-fn finding_time(finding: &Finding, outcome: &Outcome) -> SimTime {
+fn finding_time(finding: &Finding, events: &[Event]) -> SimTime {
     let told = Explanation::alone(finding);
     if let Some((time, _)) = told.history().last() {
         return *time;
@@ -102,8 +138,6 @@ fn finding_time(finding: &Finding, outcome: &Outcome) -> SimTime {
         }
         _ => false,
     };
-    let ended = outcome.events.iter().find(is_it);
-    ended
-        .or(outcome.events.last())
-        .map_or(SimTime::ZERO, |event| event.time)
+    let ended = events.iter().find(is_it);
+    ended.or(events.last()).map_or(SimTime::ZERO, |event| event.time)
 }

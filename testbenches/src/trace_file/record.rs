@@ -10,7 +10,7 @@ use serde::Serialize;
 use sim_bridge::tlp::{Body, Tlp};
 
 use super::text::text;
-use crate::run::{self, Interrupts, Spec};
+use crate::run::{self, Interrupts, SimulationError, Spec};
 
 /// A line of a trace: what happened, by name, and its fields in the order of `traces.md`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,12 +122,21 @@ impl Record {
             .with("aliases", spec.topology.to_string())
             .with("irte", spec.irte.bits())
             .with("seed", spec.seed)
+            .with("command", spec.command())
             .with("cpus", hardware.cpus)
             .with("link_latency_ps", hardware.link_latency.as_ps())
     }
 
     /// What became of a run, at its end.
-    pub(super) fn run_ended(outcome: &run::Outcome) -> Self {
+    pub(super) fn run_ended(result: Result<&run::Outcome, &SimulationError>) -> Self {
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let error = error.to_string();
+                let text = format!("the simulation failed: {error}");
+                return Self::new("run_failed", text).with("error", error);
+            }
+        };
         let Interrupts {
             raised,
             delivered,

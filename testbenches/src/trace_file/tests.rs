@@ -17,14 +17,14 @@ use host_model::iommu::{
     InterruptSource, Notice, Outcome as Goes, Posted, Step,
 };
 use host_model::linux::Profile;
-use host_model::machine::Timing;
+use host_model::machine::{RunError, Timing};
 use host_model::trace::{Dropped, Ending, Lock, LockStep, Loss, Source};
 use serde_json::Value;
 use sim_bridge::RequesterId;
 use sim_bridge::tlp::{Body, CompletionStatus, ConfigRead, ConfigType, ConfigWrite, Message, Tlp};
 
 use super::*;
-use crate::run::{Hardware, Interrupts};
+use crate::run::{Hardware, Interrupts, Recorded};
 use crate::scenario::{Expected, Scenario};
 
 const NTB: RequesterId = RequesterId::new(0x41, 0, 0);
@@ -98,12 +98,13 @@ fn finding(history: Option<History>) -> Finding {
 
 /// In JSON lines.
 fn lines(outcome: &Outcome) -> Vec<Value> {
+    lines_of(Ok(outcome))
+}
+
+fn lines_of(result: Result<&Outcome, &RunFailure>) -> Vec<Value> {
     let mut out = Vec::new();
-    let run = Run {
-        name: "a run",
-        spec: &spec(),
-        outcome,
-    };
+    let spec = spec();
+    let run = Run::of("a run", &spec, result).expect("it began");
     json_lines::write(&mut out, &run).expect("a Vec takes everything");
     let lines = out.split_inclusive(|&byte| byte == b'\n');
     lines
@@ -389,6 +390,37 @@ fn every_kind_of_event_has_its_line() {
     });
 }
 
+/// After two events.
+fn failure() -> RunFailure {
+    RunFailure {
+        error: RunError::DeviceEnded(SimTime::from_ns(2)).into(),
+        recorded: Some(Box::new(Recorded {
+            events: every_kind().into_iter().take(2).collect(),
+            findings: vec![finding(None)],
+            hardware: hardware(),
+        })),
+    }
+}
+
+#[test]
+fn a_failed_run_ends_with_why_it_failed() {
+    let lines = lines_of(Err(&failure()));
+    let events: Vec<_> = lines.iter().map(|line| line["event"].as_str()).collect();
+    assert_eq!(events.first(), Some(&Some("run_began")));
+    assert_eq!(events[events.len() - 2..], [Some("finding"), Some("run_failed")]);
+    let why = "the device ended the link at 2.000 ns, before the host had finished";
+    assert_eq!((lines.len(), &lines[4]["error"]), (5, &why.into()));
+}
+
+#[test]
+fn a_run_that_never_began_is_not_there() {
+    let failure = RunFailure {
+        recorded: None,
+        ..failure()
+    };
+    assert!(Run::of("a run", &spec(), Err(&failure)).is_none());
+}
+
 #[test]
 fn a_line_has_what_all_lines_have() {
     let first = &lines(&outcome(every_kind(), Vec::new()))[1];
@@ -442,7 +474,8 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
 fn the_document_tells_of_every_event_and_field_and_no_other() {
     let common = ["run", "time_ps", "time", "source", "event", "text"];
     let mut written = BTreeMap::<String, BTreeSet<String>>::new();
-    for line in lines(&outcome(every_kind(), vec![finding(None)])) {
+    let ended = lines(&outcome(every_kind(), vec![finding(None)]));
+    for line in ended.into_iter().chain(lines_of(Err(&failure()))) {
         let event = line["event"].as_str().expect("a name").to_owned();
         let fields = line.as_object().expect("an object").keys().cloned();
         let fields = fields.filter(|field| !common.contains(&field.as_str()));
@@ -514,6 +547,6 @@ fn a_finding_is_where_the_stale_entry_was_used_or_where_the_interrupt_ended() {
         (finding(None), SimTime::from_us(2)),
         (never, SimTime::from_us(2)),
     ] {
-        assert_eq!(finding_time(&finding, &outcome), time);
+        assert_eq!(finding_time(&finding, &outcome.events), time);
     }
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::traces::{lines, traced, utf8};
+use crate::traces::{SENSELESS, left, lines, parsed, traced, utf8};
 
 /// Runs with findings, handlers, locks that are held; the second has blocked and masked interrupts.
 const RUNS: &[&str] = &[
@@ -81,8 +81,12 @@ struct Decoded {
     events: Vec<(u64, TrackEvent)>,
 }
 
-/// `None` on a machine without the definitions, unless nothing may be skipped.
+/// The trace of runs without trouble; `None` on a machine without the definitions, unless nothing may be skipped.
 fn decode(args: &[&str]) -> Option<Decoded> {
+    decode_trace(&traced(args, "trace.pftrace"))
+}
+
+fn decode_trace(trace: &[u8]) -> Option<Decoded> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-tools");
     if !tools.join("installed").exists() {
         assert!(env::var_os("CI").is_none(), "{} is not there", tools.display());
@@ -91,7 +95,7 @@ fn decode(args: &[&str]) -> Option<Decoded> {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("trace.pftrace");
-    fs::write(&path, traced(args, "trace.pftrace")).expect("written");
+    fs::write(&path, trace).expect("written");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/perfetto/decode.py");
     let output = Command::new(tools.join("bin/python"))
         .args([script, utf8(&path)])
@@ -413,6 +417,26 @@ fn each_interrupt_flows_from_the_rtl_over_the_link_and_the_iommu_to_its_handler(
     assert!(reached.iter().any(|(_, end)| end.ends_with("blocked")));
     handled.sort();
     assert_eq!(handled, reached);
+}
+
+#[test]
+fn a_run_that_fails_leaves_what_json_lines_would() {
+    let [(_, json), (_, perfetto)] = ["trace.jsonl", "trace.pftrace"].map(|name| left(SENSELESS, name));
+    let Some(decoded) = decode_trace(&perfetto) else {
+        return;
+    };
+    // Each ends, also those that the failure cut off.
+    assert!(decoded.slices().len() > 5);
+    let mut told: Vec<_> = decoded
+        .events
+        .iter()
+        .filter_map(|(_, event)| event.event())
+        .collect();
+    let mut lines: Vec<_> = parsed(&json).iter().map(|line| text(line, "event")).collect();
+    assert_eq!(lines.last().map(String::as_str), Some("run_failed"));
+    told.sort();
+    lines.sort();
+    assert_eq!(told, lines);
 }
 
 #[test]

@@ -252,8 +252,9 @@ mod form {
 
     use super::BTreeMap;
 
-    pub const RUN: [&str; 11] = [
+    pub const RUN: [&str; 12] = [
         "aliases",
+        "command",
         "commands",
         "commands_per_move",
         "expected",
@@ -290,6 +291,7 @@ mod form {
         aliases: String,
         irte: u32,
         seed: u64,
+        command: String,
         verdict: String,
         expected: bool,
         interrupts: Interrupts,

@@ -4,29 +4,53 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::command::{Ended, command, finish};
+use crate::command::{Ended, LONG, Running, child_of, command, finish, has_mapped, until};
 
 /// Two runs.
 const TWO: &[&str] = &["run", "no-alias", "--aliases", "none", "--link", "thread"];
 
-/// Runs it with `--trace` in a directory, and gives what is in the file then.
-pub fn traced(args: &[&str], name: &str) -> Vec<u8> {
+/// Runs it with `--trace` in a directory: how it ended, and what is in the file then.
+pub fn left(args: &[&str], name: &str) -> (Ended, Vec<u8>) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join(name);
-    finish(&[args, &["--trace", utf8(&path)]].concat()).results();
-    fs::read(path).expect("a trace")
+    let ended = finish(&[args, &["--trace", utf8(&path)]].concat());
+    (ended, fs::read(path).expect("a trace"))
+}
+
+/// The trace of runs without trouble.
+pub fn traced(args: &[&str], name: &str) -> Vec<u8> {
+    let (ended, trace) = left(args, name);
+    ended.results();
+    trace
 }
 
 /// The lines of the trace of these runs.
 pub fn lines(args: &[&str]) -> Vec<Value> {
-    let trace = traced(args, "trace.jsonl");
+    parsed(&traced(args, "trace.jsonl"))
+}
+
+/// All lines of a trace.
+pub fn parsed(trace: &[u8]) -> Vec<Value> {
     let lines = trace.split_inclusive(|&byte| byte == b'\n');
     lines
         .map(|line| serde_json::from_slice(line).expect("JSON"))
         .collect()
 }
+
+/// A run that fails: step 3 needs what step 1 does.
+pub const SENSELESS: &[&str] = &[
+    "run",
+    "affinity-move",
+    "--kernel",
+    "6.12",
+    "--aliases",
+    "func1",
+    "--steps",
+    "2,3",
+];
 
 pub fn utf8(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
@@ -108,6 +132,70 @@ fn a_run_begins_with_what_it_is_and_ends_with_its_verdict() {
         .map(|finding| (&finding["kind"], &finding["rid"]))
         .collect();
     assert_eq!(findings, [(&"stale".into(), &"41:00.1".into())]);
+}
+
+#[test]
+fn a_run_that_fails_leaves_all_until_then_and_why() {
+    let whole = [&SENSELESS[..6], &["--steps", "1,2,3"]].concat();
+    let (_, whole) = left(&whole, "trace.jsonl");
+    let whole = parsed(&whole);
+    let (ended, trace) = left(SENSELESS, "trace.jsonl");
+    ended.complaint(2);
+    let failed = parsed(&trace);
+    let (last, events) = failed.split_last().expect("lines");
+    assert_eq!(
+        (&last["event"], &last["error"]),
+        (
+            &"run_failed".into(),
+            &"there is not an interrupt of the NTB: the step that sees to it is left out".into()
+        )
+    );
+    let steps = |lines: &[Value]| {
+        let steps = lines.iter().filter(|line| line["event"] == "scenario_step");
+        steps.map(|line| line["step"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(events), steps(&whole)[1..]);
+    // Up to the first step they are the same runs.
+    let start_up = |lines: &[Value]| {
+        let is_step = |line: &Value| line["event"] == "scenario_step";
+        lines[1..lines.iter().position(is_step).expect("a step")].to_vec()
+    };
+    assert!(start_up(&failed).len() > 100);
+    assert_eq!(start_up(&failed), start_up(&whole));
+}
+
+#[test]
+fn a_run_whose_device_dies_leaves_all_until_then() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("trace.jsonl");
+    let run = [
+        "run",
+        "affinity-move",
+        "--kernel",
+        "6.12",
+        "--aliases",
+        "plx",
+        "--every-cycle",
+    ];
+    let mut host = Running::start(&mut command(&[&run[..], &["--trace", utf8(&path)]].concat()));
+    let host_id = host.id();
+    let device = until(LONG, "a device process", || child_of(host_id));
+    until(LONG, "the link", || {
+        has_mapped(device, "memfd:ntb-link").then_some(())
+    });
+    let process = Pid::from_raw(device as i32).expect("a process");
+    kill_process(process, Signal::KILL).expect("still there");
+    host.ends_within(LONG).complaint(3);
+    let lines = parsed(&fs::read(path).expect("a trace"));
+    assert_eq!(lines[0]["event"], "run_began");
+    let last = &lines[lines.len() - 1];
+    assert_eq!(
+        (&last["event"], &last["error"]),
+        (
+            &"run_failed".into(),
+            &"the device process died: signal: 9 (SIGKILL)".into()
+        )
+    );
 }
 
 #[test]

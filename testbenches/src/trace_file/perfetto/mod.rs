@@ -25,8 +25,7 @@ use crate::view;
 
 /// Writes a run, the `number`th of its file, counted from 1.
 pub(super) fn write(out: &mut impl Write, number: u32, run: &Run) -> io::Result<()> {
-    let outcome = run.outcome;
-    let plan = plan::plan(&outcome.events, &outcome.hardware, first_id(number) + 1);
+    let plan = plan::plan(run.events, run.hardware, first_id(number) + 1);
     let mut writer = Writer {
         out,
         number,
@@ -36,14 +35,14 @@ pub(super) fn write(out: &mut impl Write, number: u32, run: &Run) -> io::Result<
     writer.instant(
         Track::Scenario,
         SimTime::ZERO,
-        Told::new("run", Record::run_began(run.spec, &outcome.hardware)),
+        Told::new("run", Record::run_began(run.spec, run.hardware)),
     )?;
-    writer.events(&outcome.events, &plan)?;
-    for finding in &outcome.findings {
+    writer.events(run.events, &plan)?;
+    for finding in run.findings {
         let told = Told::new("checker", Record::finding(finding));
-        writer.instant(Track::Findings, finding_time(finding, outcome), told)?;
+        writer.instant(Track::Findings, finding_time(finding, run.events), told)?;
     }
-    let told = Told::new("run", Record::run_ended(outcome));
+    let told = Told::new("run", Record::run_ended(run.result));
     writer.instant(Track::Findings, plan.end, told)
 }
 
