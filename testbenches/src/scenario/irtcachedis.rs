@@ -2,7 +2,7 @@ use host_model::iommu::IrtCacheDis;
 use host_model::linux::IrtCacheDisable;
 
 use super::affinity_move::steps;
-use super::reasons::{NOTHING_CACHED, stale_where_cached_and_not_flushed, stale_where_not_flushed};
+use super::reasons::{nothing_cached, stale_where_cached_and_not_flushed, stale_where_not_flushed};
 use super::{Expected, Plan, Scenario};
 use crate::run::Spec;
 
@@ -32,7 +32,7 @@ fn kept(spec: &Spec) -> Expected {
     match spec.profile.irt_flush.irtcachedis {
         IrtCacheDisable::Unknown => stale_where_not_flushed(spec),
         IrtCacheDisable::NotHonoured | IrtCacheDisable::Honoured | IrtCacheDisable::Always => {
-            Expected::coherent(NOTHING_CACHED)
+            nothing_cached(spec)
         }
     }
 }

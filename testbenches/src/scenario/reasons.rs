@@ -81,10 +81,15 @@ pub(super) fn caches_entries(spec: &Spec) -> bool {
 /// Why not.
 pub(super) const NOTHING_CACHED: &str = "the IOMMU caches no remapping entries";
 
+/// Of whatever changes an entry that no IOMMU has cached.
+pub(super) fn nothing_cached(spec: &Spec) -> Expected {
+    and_blocked_without_table(spec, Expected::coherent(NOTHING_CACHED))
+}
+
 /// Of whatever changes an entry that is cached under every ID.
 pub(super) fn stale_where_not_flushed(spec: &Spec) -> Expected {
     if !caches_entries(spec) {
-        return Expected::coherent(NOTHING_CACHED);
+        return nothing_cached(spec);
     }
     stale_where_cached_and_not_flushed(spec)
 }
@@ -105,7 +110,14 @@ pub(super) fn and_blocked_without_table(spec: &Spec, expected: Expected) -> Expe
     }
     expected.and(
         FindingKind::Blocked,
-        "the kernel gives a table to the function's own ID and its IVRS alias, and to no other alias",
+        match spec.profile.table_ids {
+            TableIds::OwnAndIvrs => {
+                "the kernel gives a table to the function's own ID and its IVRS alias, and to no other alias"
+            }
+            TableIds::AllAliases => {
+                "no quirk, bridge or IVRS entry tells the kernel that the function sends under this ID too"
+            }
+        },
     )
 }
 

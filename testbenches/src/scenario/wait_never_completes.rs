@@ -1,6 +1,6 @@
 use host_model::checker::FindingKind;
 
-use super::reasons::{NOTHING_CACHED, and_blocked_without_table, caches_entries};
+use super::reasons::{and_blocked_without_table, caches_entries, nothing_cached};
 use super::{Expected, Plan, Scenario};
 use crate::rig::Rig;
 use crate::run::Spec;
@@ -39,7 +39,7 @@ fn plan(plan: &mut Plan<'_>) {
 
 fn expected(spec: &Spec) -> Expected {
     if !caches_entries(spec) {
-        return and_blocked_without_table(spec, Expected::coherent(NOTHING_CACHED));
+        return nothing_cached(spec);
     }
     let stale = Expected::finds(
         [FindingKind::Stale],

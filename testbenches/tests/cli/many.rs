@@ -15,6 +15,52 @@ fn the_matrix_of_everything_is_as_declared() {
     insta::assert_snapshot!(finish(&["run", "--all"]).results());
 }
 
+/// Behind a switch; of one alias the IVRS table tells, of the other nobody.
+const UNKNOWN_ALIAS: &str = r#"
+[[function]]
+id = "00:03.0"
+kind = "root-port"
+secondary = 0x10
+subordinate = 0x12
+
+[[function]]
+id = "10:00.0"
+kind = "upstream-port"
+secondary = 0x11
+subordinate = 0x12
+
+[[function]]
+id = "11:01.0"
+kind = "downstream-port"
+secondary = 0x12
+
+[[function]]
+id = "12:00.0"
+role = "ntb"
+device = "1234:5678"
+aliases = ["12:00.1", "12:00.2"]
+
+[[function]]
+id = "00:02.0"
+role = "neighbour"
+
+[[ivrs]]
+kind = "alias"
+device = "12:00.0"
+to = "12:00.1"
+"#;
+
+#[test]
+fn every_scenario_declares_what_it_finds_on_topologies_of_ones_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mine = directory.path().join("mine.toml");
+    fs::write(&mine, UNKNOWN_ALIAS).expect("written");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/example.toml");
+    let aliases = format!("{},{example}", mine.display());
+    let told = finish(&["run", "--all", "--aliases", &aliases]).results();
+    assert!(told.contains("; all as expected."), "{told}");
+}
+
 #[test]
 fn the_matrix_fits_the_width_it_has() {
     let all = [
