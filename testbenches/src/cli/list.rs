@@ -16,12 +16,8 @@ pub(super) fn list() -> Result<u8, Stop> {
         let column = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(16);
         let indent = " ".repeat(column + 4);
         for (name, sentence) in rows {
-            let wrap = textwrap::Options::new(text::width()).subsequent_indent(&indent);
-            writeln!(
-                out,
-                "{}",
-                textwrap::fill(&format!("  {name:column$}  {sentence}"), wrap)
-            )?;
+            let row = format!("  {name:column$}  ");
+            writeln!(out, "{}", text::wrapped(&sentence, text::width(), &row, &indent))?;
         }
         Ok(())
     };

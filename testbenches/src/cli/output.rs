@@ -51,7 +51,10 @@ pub(super) fn progress(text: &str) {
     let mut err = io::stderr();
     if err.is_terminal() {
         // A line that is broken is not overwritten as a whole.
-        let text: String = text.chars().take(textwrap::termwidth() - 1).collect();
+        let text: String = text
+            .chars()
+            .take(textwrap::termwidth().saturating_sub(1))
+            .collect();
         let _ = write!(err, "\r\x1b[K{text}").and_then(|()| err.flush());
     }
 }

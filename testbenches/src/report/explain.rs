@@ -3,6 +3,7 @@
 use host_model::checker::Explanation;
 
 use super::finding_id::FindingId;
+use super::text::wrapped;
 use crate::run::Outcome;
 
 /// The run has no such finding.
@@ -56,14 +57,11 @@ pub fn long(id: &FindingId, outcome: &Outcome, width: usize) -> Result<String, N
                 .any(|one| one.subject == finding.subject && one.kind == finding.kind)
         })
         .map_or(Explanation::alone(finding), |told| told.told_of(finding));
-    let mut text = format!("{id}\n\n{}\n\n", textwrap::fill(&told.sentence(), width));
+    let mut text = format!("{id}\n\n{}\n\n", wrapped(&told.sentence(), width, "", ""));
     for (time, what) in told.history() {
         let time = format!("{:>12.2} us  ", time.as_ps() as f64 / 1e6);
         let indent = " ".repeat(time.len());
-        let options = textwrap::Options::new(width)
-            .initial_indent(&time)
-            .subsequent_indent(&indent);
-        text += &textwrap::fill(&what, options);
+        text += &wrapped(&what, width, &time, &indent);
         text.push('\n');
     }
     text.push('\n');
@@ -79,7 +77,7 @@ pub fn long(id: &FindingId, outcome: &Outcome, width: usize) -> Result<String, N
     };
     for paragraph in [at_fault, endings(&told)] {
         if !paragraph.is_empty() {
-            text += &textwrap::fill(&paragraph, width);
+            text += &wrapped(&paragraph, width, "", "");
             text.push('\n');
         }
     }

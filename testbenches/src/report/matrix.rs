@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use host_model::checker::{FindingKind, Verdict};
 use serde::Serialize;
 
+use super::text::wrapped;
 use crate::matrix::{Cell, CellResult, Matrix};
 
 /// Between a row's name and its groups.
@@ -183,8 +184,7 @@ fn differences(matrix: &Matrix, width: usize) -> String {
 }
 
 fn paragraph(text: &str, width: usize) -> String {
-    let options = textwrap::Options::new(width.max(40)).subsequent_indent("  ");
-    textwrap::fill(text, options) + "\n"
+    wrapped(text, width, "", "  ") + "\n"
 }
 
 /// One cell.

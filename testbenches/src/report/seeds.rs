@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
+use super::text::wrapped;
 use crate::run::Spec;
 use crate::seeds::{Failure, Seeds, Short};
 
 /// What failed, in lines of at most `width` columns, and the command that repeats it.
 pub fn failure(failure: &Failure, width: usize) -> String {
-    let options = textwrap::Options::new(width.max(40)).subsequent_indent("    ");
-    let what = textwrap::fill(&format!("{}: {}", failure.spec, failure.fault), options);
+    let what = wrapped(&format!("{}: {}", failure.spec, failure.fault), width, "", "    ");
     format!("{what}\n    repeat: {}\n", failure.spec.command())
 }
 

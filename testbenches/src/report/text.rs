@@ -44,35 +44,43 @@ pub fn run(spec: &Spec, outcome: &Outcome, width: usize) -> String {
         outcome.verdict,
         counts(&outcome.interrupts)
     );
-    let indent = textwrap::Options::new(width.max(40))
-        .initial_indent("    ")
-        .subsequent_indent("    ");
     for told in Explanation::of(&outcome.findings) {
-        for paragraph in paragraphs(spec, &told) {
-            text += &textwrap::fill(&paragraph, &indent);
+        for paragraph in short(&told) {
+            text += &wrapped(&paragraph, width, "    ", "    ");
             text.push('\n');
         }
+        // In one piece, to be copied.
+        let id = FindingId::of(spec, told.finding);
+        text += &format!("    ntb-cosim explain {id}\n");
     }
     text
+}
+
+/// In lines of `width` columns; names with a `-` stay in one piece.
+pub fn wrapped(text: &str, width: usize, first: &str, others: &str) -> String {
+    let options = textwrap::Options::new(width.max(40))
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .initial_indent(first)
+        .subsequent_indent(others);
+    textwrap::fill(text, options)
 }
 
 /// A run that makes no sense, and why.
 pub fn senseless(spec: &Spec, because: &str) -> String {
     let (scenario, topology) = (spec.scenario.name, spec.topology.to_string());
     format!(
-        "{scenario:20} {:7} {topology:12} {DIM}not run: {because}{DIM:#}\n",
+        "{scenario:20} {:7} {topology:14} {DIM}not run: {because}{DIM:#}\n",
         spec.profile
     )
 }
 
-/// The short form of a finding.
-pub fn paragraphs(spec: &Spec, told: &Explanation<'_>) -> Vec<String> {
+/// The short form of a finding, in paragraphs.
+fn short(told: &Explanation<'_>) -> Vec<String> {
     let mut paragraphs = vec![told.sentence()];
     let look_at = told.finding.function.map(|function| format!(" ({function})"));
     if let Some(missing) = told.missing() {
         paragraphs.push(format!("Missing: {missing}{}.", look_at.unwrap_or_default()));
     }
-    paragraphs.push(format!("ntb-cosim explain {}", FindingId::of(spec, told.finding)));
     paragraphs
 }
 
@@ -127,5 +135,8 @@ fn counts(interrupts: &Interrupts) -> String {
         .filter(|(n, _)| *n > 0)
         .map(|(n, name)| format!("{n} {name}"))
         .collect();
-    format!("{raised} raised: {}", parts.join(", "))
+    match parts.is_empty() {
+        true => format!("{raised} raised"),
+        false => format!("{raised} raised: {}", parts.join(", ")),
+    }
 }
