@@ -18,9 +18,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::arguments::{DeviceArgs, ExplainArgs, RunArgs};
+use self::arguments::{DeviceArgs, ExplainArgs, ListArgs, RunArgs};
 use self::output::complain;
-use crate::rig::ScenarioError;
 use crate::run::SimulationError;
 use crate::trace_file::TraceFileError;
 
@@ -43,8 +42,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Subcommands {
-    /// List scenarios, kernel profiles and alias topologies.
-    List,
+    /// List scenarios, kernel profiles and alias topologies; or the steps of a scenario.
+    List(ListArgs),
     /// Run scenarios and judge the interrupts.
     ///
     /// Exit status: 0 as expected, 1 what is found is not as expected, 2 bad usage or input, 3 the simulation failed.
@@ -67,7 +66,7 @@ enum Stop {
 /// Runs the command.
 pub fn main() -> ExitCode {
     let status = match Cli::parse().command {
-        Subcommands::List => list::list(),
+        Subcommands::List(args) => list::list(&args),
         Subcommands::Run(args) => run::scenarios(&args),
         Subcommands::Explain(args) => explain::explain(&args),
         Subcommands::Device(args) => device::device(args),
@@ -99,11 +98,9 @@ impl From<TraceFileError> for Stop {
 /// Why a run has no outcome.
 fn stop(name: &str, error: &SimulationError) -> Stop {
     let message = format!("{name}: {error}");
-    match error {
-        SimulationError::Steps(_) | SimulationError::Scenario(ScenarioError::NotApplicable(_)) => {
-            Stop::Input(message)
-        }
-        _ => Stop::Simulation(message),
+    match error.is_about_steps() {
+        true => Stop::Input(message),
+        false => Stop::Simulation(message),
     }
 }
 

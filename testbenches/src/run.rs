@@ -1,5 +1,6 @@
 //! One run: a scenario under a kernel profile and an alias topology.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -104,7 +105,10 @@ impl Spec {
     pub fn command(&self) -> String {
         let mut command = format!(
             "ntb-cosim run {} --kernel {} --aliases {} --seed {}",
-            self.scenario.name, self.profile, self.topology, self.seed
+            self.scenario.name,
+            self.profile,
+            word(&self.topology.to_string()),
+            self.seed
         );
         if self.irte != IrteFormat::default() {
             command += &format!(" --irte {}", self.irte.bits());
@@ -121,6 +125,12 @@ impl Spec {
         }
         command
     }
+}
+
+/// As a shell takes it for one word.
+pub(crate) fn word(text: &str) -> Cow<'_, str> {
+    // Only a NUL can't be quoted, and no argument has one.
+    shlex::try_quote(text).unwrap_or(Cow::Borrowed(text))
 }
 
 /// Scenario, profile, topology, and the seed unless it is the default.
@@ -299,6 +309,14 @@ pub enum SimulationError {
 }
 
 impl SimulationError {
+    /// The steps that were chosen are not there, or need others.
+    pub fn is_about_steps(&self) -> bool {
+        matches!(
+            self,
+            Self::Steps(_) | Self::Scenario(ScenarioError::NotApplicable(_))
+        )
+    }
+
     /// The device went without ending the link.
     fn is_device_lost(&self) -> bool {
         matches!(

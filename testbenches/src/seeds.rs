@@ -8,7 +8,6 @@ use std::str::FromStr;
 use host_model::checker::FindingKind;
 
 use crate::pool;
-use crate::rig::ScenarioError;
 use crate::run::{Outcome, SimulationError, Spec};
 use crate::scenario::{Chosen, Plan};
 use crate::shorten::shorten;
@@ -78,6 +77,8 @@ pub enum Fault {
     Found(BTreeSet<FindingKind>),
     /// These should have been found.
     Missing(BTreeSet<FindingKind>),
+    /// The steps that are to run make no run, and this is why.
+    Steps(String),
     /// The simulation failed.
     Simulation {
         /// Why.
@@ -96,6 +97,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Found(kinds) => write!(f, "not expected: {}", names(kinds)),
             Self::Missing(kinds) => write!(f, "missing: {}", names(kinds)),
+            Self::Steps(why) => f.write_str(why),
             Self::Simulation { why, .. } => write!(f, "the simulation failed: {why}"),
         }
     }
@@ -110,6 +112,7 @@ impl Fault {
                 Some(Self::Missing(outcome.difference.missing))
             }
             Ok(outcome) => Some(Self::Found(outcome.difference.unexpected)),
+            Err(error) if error.is_about_steps() => Some(Self::Steps(error.to_string())),
             Err(error) => Some(Self::Simulation {
                 why: error.to_string(),
                 in_scenario: matches!(error, SimulationError::Scenario(_)),
@@ -119,9 +122,6 @@ impl Fault {
 
     /// Whether a run with fewer steps fails in the same way. What is missing says nothing then.
     fn is_met_by(&self, result: Result<Outcome, SimulationError>) -> bool {
-        if let Err(SimulationError::Scenario(ScenarioError::NotApplicable(_))) = result {
-            return false;
-        }
         match (self, Self::of(result)) {
             (Self::Found(all), Some(Self::Found(some))) => all.intersection(&some).next().is_some(),
             (

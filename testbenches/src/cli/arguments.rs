@@ -6,18 +6,24 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use host_model::linux::Profile;
 
-use super::values::{finding, kernel, link, own_link, seed, topology};
+use super::values::{finding, kernel, link, own_link, scenarios, seed, step, topology};
 use crate::device::LinkKind;
 use crate::lock_limit::LockLimit;
 use crate::report::finding_id::FindingId;
-use crate::scenario::Scenario;
 use crate::seeds::Seeds;
 use crate::topology::Topology;
 
 #[derive(Args)]
+pub(super) struct ListArgs {
+    /// Scenarios whose parameters and steps to list
+    #[arg(value_parser = scenarios(), hide_possible_values = true)]
+    pub(super) scenario: Vec<String>,
+}
+
+#[derive(Args)]
 pub(super) struct RunArgs {
     /// Scenarios to run [default: all]
-    #[arg(value_parser = PossibleValuesParser::new(Scenario::ALL.map(|s| s.name)), hide_possible_values = true)]
+    #[arg(value_parser = scenarios(), hide_possible_values = true)]
     pub(super) scenario: Vec<String>,
     /// Everything, as a matrix: scenarios, kernel profiles, alias topologies
     #[arg(long, conflicts_with = "scenario")]
@@ -35,11 +41,11 @@ pub(super) struct RunArgs {
     /// All seeds from A to B, B not included: what fails is told, made short, and how to repeat it
     #[arg(long, value_name = "A..B", conflicts_with = "seed")]
     pub(super) seeds: Option<Seeds>,
-    /// A parameter of a scenario; `list` names them
+    /// A parameter of a scenario, which may be repeated; `list` names them
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) param: Vec<String>,
-    /// Only these steps, by number (one scenario only)
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    /// Only these steps, by number (one scenario only); `list SCENARIO` numbers them
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = step)]
     pub(super) steps: Vec<usize>,
     /// Bits of a remapping entry
     #[arg(long, value_name = "BITS", default_value = "128", value_parser = PossibleValuesParser::new(["32", "128"]))]

@@ -24,9 +24,12 @@ pub(super) fn run(args: &RunArgs, selection: &Selection, seeds: &Seeds) -> Resul
         &run,
         |ended, last, failed| progress(&format!("[{ended}/{all}] {failed} failed: {last}")),
         |failure| {
+            progress("");
+            if let Fault::Steps(why) = &failure.fault {
+                return Err(Stop::Input(format!("{}: {why}", failure.spec)));
+            }
             failures += 1;
             simulation_failed |= matches!(failure.fault, Fault::Simulation { .. });
-            progress("");
             if args.format == Format::Text {
                 emit(&report::failure(&failure, text::width()))?;
             }

@@ -3,10 +3,12 @@
 use std::env;
 use std::fmt::Display;
 
+use clap::builder::PossibleValuesParser;
 use host_model::linux::{Profile, UnknownProfile};
 
 use crate::device::LinkKind;
 use crate::report::finding_id::{FindingId, ParseFindingIdError};
+use crate::scenario::Scenario;
 use crate::topology::{ParseTopologyError, Topology};
 
 pub(super) fn link(text: &str) -> Result<LinkKind, String> {
@@ -37,6 +39,15 @@ pub(super) fn own_link(text: &str) -> Result<LinkKind, String> {
 pub(super) fn finding(text: &str) -> Result<FindingId, String> {
     text.parse()
         .map_err(|error: ParseFindingIdError| error.to_string())
+}
+
+pub(super) fn scenarios() -> PossibleValuesParser {
+    PossibleValuesParser::new(Scenario::ALL.map(|scenario| scenario.name))
+}
+
+pub(super) fn step(text: &str) -> Result<usize, String> {
+    text.parse()
+        .map_err(|_| "a step is a number, such as in 1,3,4: `list SCENARIO` has them".to_owned())
 }
 
 pub(super) fn seed(text: &str) -> Result<u64, String> {

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use host_model::checker::{Explanation, FindingKind, Verdict};
 
 use super::finding_id::FindingId;
-use crate::run::{Interrupts, Outcome, Spec};
+use crate::run::{Interrupts, Outcome, Spec, word};
 
 const GREEN: Style = AnsiColor::Green.on_default();
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -50,8 +50,8 @@ pub fn run(spec: &Spec, outcome: &Outcome, width: usize) -> String {
             text.push('\n');
         }
         // In one piece, to be copied.
-        let id = FindingId::of(spec, told.finding);
-        text += &format!("    ntb-cosim explain {id}\n");
+        let id = FindingId::of(spec, told.finding).to_string();
+        text += &format!("    ntb-cosim explain {}\n", word(&id));
     }
     text
 }

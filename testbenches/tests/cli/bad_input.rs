@@ -141,6 +141,14 @@ fn impossible_steps_are_answered_with_the_possible_ones() {
         &["there is not an interrupt of the NTB: the step that sees to it is left out"],
     );
     assert_refused(&["run", "--steps", "1"], &["--steps is for one scenario"]);
+    assert_refused(&["run", "--steps", "1-3"], &["1,3,4", "`list SCENARIO`"]);
+    // Once, and not for each seed.
+    for (steps, why) in [("2,3", "there is not an interrupt"), ("7", "has no step 7")] {
+        assert_refused(
+            &[&ONE[..], &["--steps", steps, "--seeds", "0..100"]].concat(),
+            &[why],
+        );
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! `explain`, and the short form of findings that `run` prints.
 
+use std::fs;
+use std::process::Command;
+
 use serde_json::Value;
 
-use crate::command::finish;
+use crate::command::{Ended, finish};
 
 const CASES: [(&str, &str); 3] = [
     ("func1", "41:00.1"),
@@ -85,6 +88,41 @@ fn every_finding_that_json_has_is_explained_by_its_id() {
             .collect();
         assert!(times.len() > 3 && times.is_sorted(), "{times:?}");
     }
+}
+
+#[test]
+fn a_command_that_is_told_is_one_that_a_shell_takes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mine = directory.path().join("my own.toml");
+    fs::copy(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/func1.toml"),
+        &mine,
+    )
+    .expect("copied");
+    let mine = mine.to_str().expect("UTF-8");
+    let run = [
+        "run",
+        "affinity-move",
+        "--kernel",
+        "6.12",
+        "--aliases",
+        mine,
+        "--link",
+        "thread",
+    ];
+    let told = finish(&run).results();
+    let command = told
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("ntb-cosim "));
+    let script = format!("\"$0\" {} --link thread", command.expect("a command"));
+    let shell = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_ntb-cosim")])
+        .output();
+    let explained = Ended::from(shell.expect("a shell")).results();
+    assert!(
+        explained.contains("still has the old entry cached") || explained.contains("Missing:"),
+        "{explained}"
+    );
 }
 
 #[test]

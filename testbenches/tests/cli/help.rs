@@ -1,5 +1,7 @@
 //! What a newcomer reads first, for review.
 
+use testbenches::scenario::Scenario;
+
 use crate::command::command;
 
 fn printed(args: &[&str]) -> String {
@@ -14,6 +16,18 @@ fn printed(args: &[&str]) -> String {
 #[test]
 fn list() {
     insta::assert_snapshot!(printed(&["list"]));
+}
+
+#[test]
+fn list_of_a_scenario() {
+    insta::assert_snapshot!(printed(&["list", "mask-while-moving"]));
+}
+
+#[test]
+fn every_scenario_has_steps_to_list() {
+    let names = Scenario::ALL.map(|scenario| scenario.name);
+    let told = printed(&[&["list"], &names[..]].concat());
+    assert_eq!(told.matches("Steps (--steps)").count(), names.len(), "{told}");
 }
 
 #[test]

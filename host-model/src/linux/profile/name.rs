@@ -6,7 +6,7 @@ use super::{IrtFlush, Profile};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownProfile {
     /// The name.
-    #[error("there is no kernel profile {0}")]
+    #[error("there is no kernel profile `{0}`")]
     Name(String),
     /// The parameter behind the name.
     #[error("{name}:{parameter}: the parameter is a number of requester IDs from 0 to 65535")]
@@ -71,9 +71,9 @@ mod tests {
     #[test]
     fn what_is_unknown_is_named() {
         for (text, message) in [
-            ("6.13", "there is no kernel profile 6.13"),
-            ("7.2:8", "there is no kernel profile 7.2:8"),
-            ("", "there is no kernel profile "),
+            ("6.13", "there is no kernel profile `6.13`"),
+            ("7.2:8", "there is no kernel profile `7.2:8`"),
+            ("", "there is no kernel profile ``"),
             (
                 "per-alias-then-all:many",
                 "per-alias-then-all:many: the parameter is a number of requester IDs from 0 to 65535",
