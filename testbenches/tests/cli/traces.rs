@@ -40,7 +40,7 @@ pub fn parsed(trace: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-/// A run that fails: step 3 needs what step 1 does.
+/// A run that fails at once: its steps need what step 1 does.
 pub const SENSELESS: &[&str] = &[
     "run",
     "affinity-move",
@@ -154,7 +154,7 @@ fn a_run_that_fails_leaves_all_until_then_and_why() {
         let steps = lines.iter().filter(|line| line["event"] == "scenario_step");
         steps.map(|line| line["step"].clone()).collect::<Vec<_>>()
     };
-    assert_eq!(steps(events), steps(&whole)[1..]);
+    assert_eq!(steps(events), steps(&whole)[1..2]);
     // Up to the first step they are the same runs.
     let start_up = |lines: &[Value]| {
         let is_step = |line: &Value| line["event"] == "scenario_step";
