@@ -1,7 +1,8 @@
 //! The link between two simulators: whole TLPs, each with the simulated time at which it arrives.
 //!
-//! [`Link`] is what a simulator's loop is written against, [`Port`] is one end of a link in shared memory. How the two
-//! ends meet is in `connect/`, the time protocol in `promises.rs`, the memory in `memory.rs` and `ring.rs`.
+//! [`Link`] is what a simulator's loop is written against, [`Port`] is one end of a link in shared memory, [`Hub`] the
+//! links of a side that has several. How the two ends meet is in `connect/`, the time protocol in `promises.rs`, the memory
+//! in `memory.rs` and `ring.rs`.
 //!
 //! A loop that takes what comes and does what is local, in the order of simulated time:
 //!
@@ -37,6 +38,7 @@
 mod bell;
 mod connect;
 mod error;
+mod hub;
 mod lock;
 mod memory;
 mod port;
@@ -45,6 +47,7 @@ mod ring;
 
 pub use connect::LinkConfig;
 pub use error::LinkError;
+pub use hub::{Hub, Next};
 pub use port::Port;
 
 use crate::SimTime;

@@ -93,6 +93,11 @@ impl Port {
         &self.peer_name
     }
 
+    /// Gives the other side another name than its own, where several have the same.
+    pub fn set_peer_name(&mut self, name: impl Into<String>) {
+        self.peer_name = name.into();
+    }
+
     /// When the other side's end arrives, once it is known: nothing that it sends arrives later.
     pub fn end_arrival(&self) -> Option<SimTime> {
         self.peer_ended

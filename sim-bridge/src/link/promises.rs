@@ -21,6 +21,26 @@ use crate::SimTime;
 /// both sides wait, having done all below their horizons and taken all that came, and let the earliest thing still to do
 /// on either side be at `t`. Both have promised `t` or later, so that both horizons are `t + L` or later, and the side that
 /// has it runs. Two idle sides have promised [`SimTime::NEVER`], and either runs freely until it sends.
+///
+/// # A side with several links
+///
+/// What such a side H, a [`Hub`](super::Hub), takes from one link may make it send on another. The *bound* of a link is the
+/// arrival of the first TLP that came and was not taken, otherwise the horizon. H takes and does things in the order of
+/// time, below all bounds; before waiting it promises each link the least of `local`, its own next thing, and the bounds of
+/// all *other* links.
+///
+/// Proof that H keeps such a promise `p` to A: let H take nothing from A, else the promise excepts what follows. What H then
+/// does next is local or comes from another link, so not before `p`, provided that its bound holds. A bound is lowered only
+/// by H's own sending, at a time when H does something, to that time and two latencies. By induction over what H does, all
+/// of it is at `p` or later, and so is what H sends. That H may promise again later, and then more: whatever happens in
+/// between is done in the order of time, so that `local` and the bounds of others are never below what was promised of them.
+///
+/// Progress: let H wait for the link B with the least bound `b`, `local` not being below, and B wait too. H promised B at
+/// least `b`, as no other bound is less. B has nothing to do below its own horizon, which is thus `b + L` or later, and
+/// promised as much; so `b` is `b + 2L` or later, which can be of `NEVER` only. Hence it is enough to wait for B alone, and
+/// each time that H is woken the least bound has moved. A link whose bound is `NEVER` has nothing to do until H sends to
+/// it, and is told of no promise: idle sides cost nothing, and with all others idle H's promise to one is `local`, as if
+/// that were the only link.
 #[derive(Debug)]
 pub(super) struct Promises {
     latency: SimTime,
