@@ -26,10 +26,10 @@ pub struct Event {
 /// Who did something observable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The device.
-    Rtl,
-    /// The link between device and host.
-    Link,
+    /// The device at the end of a link, by the link's number.
+    Rtl(usize),
+    /// A link between device and host, by number.
+    Link(usize),
     /// The IOMMU.
     Iommu,
     /// A CPU.
@@ -43,7 +43,7 @@ pub enum Source {
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// The device sent an interrupt message (source `rtl`, at the time of sending), or an I/O APIC or HPET did, which only
+    /// A device sent an interrupt message (source `rtl`, at the time of sending), or an I/O APIC or HPET did, which only
     /// a scenario drives.
     InterruptSent(InterruptRequest),
     /// A TLP reached the host (source `link`).

@@ -94,7 +94,7 @@ mod tests {
     use sim_bridge::{RequesterId, SimTime};
 
     use super::*;
-    use crate::machine::{Machine, MachineConfig};
+    use crate::machine::{LinkTo, Machine, MachineConfig};
     use crate::scripted::ScriptedDevice;
 
     type Seen = (u64, u32, LockStep);
@@ -102,8 +102,12 @@ mod tests {
     /// CPUs 0 to 2 ask one after the other, a nanosecond apart, and keep the lock for a microsecond: the value at the
     /// end, and the trace as (nanosecond, CPU, step).
     fn contend(irqsave: bool) -> (Vec<(u32, &'static str)>, Vec<Seen>) {
-        let config = MachineConfig::new(RequesterId::new(2, 0, 0));
-        let machine = Machine::new(config, Box::new(ScriptedDevice::default())).expect("memory");
+        let config = MachineConfig::default();
+        let machine = Machine::new(
+            config,
+            [LinkTo::new(RequesterId::new(2, 0, 0), ScriptedDevice::default())],
+        )
+        .expect("memory");
         let lock = Rc::new(SpinLock::new(Lock::IommuTable, Vec::new()));
         for n in 0..3 {
             let (cpu, lock) = (machine.cpu(n), lock.clone());

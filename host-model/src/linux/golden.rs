@@ -15,7 +15,7 @@ use super::*;
 use crate::driver::MsiMessage;
 use crate::iommu::spec::dte::DteInterrupts;
 use crate::iommu::spec::registers::{DevTabBase, offset};
-use crate::machine::{Machine, MachineConfig};
+use crate::machine::{LinkTo, Machine, MachineConfig};
 use crate::pci::{BridgeKind, Function};
 use crate::scripted::ScriptedDevice;
 use crate::trace::Event;
@@ -161,7 +161,11 @@ fn record(profile: Profile, topology_name: &str, ivhd: Ivhd) -> String {
     let function = tree.get(id).expect("just added").clone();
     let mut ids = tree.dma_aliases(&function);
     ids.dedup();
-    let machine = Machine::new(MachineConfig::new(id), Box::new(ScriptedDevice::default())).expect("memory");
+    let machine = Machine::new(
+        MachineConfig::default(),
+        [LinkTo::new(id, ScriptedDevice::default())],
+    )
+    .expect("memory");
     let ivrs = Ivrs {
         ivhd,
         last_bdf: RequesterId(0x3ff),

@@ -127,12 +127,16 @@ impl Cpu {
             self.delay(self.machine.timing().mmio_read).await;
             return u64::from(value) & all_ones;
         }
-        let tag = self.machine.new_tag();
+        let Some(link) = self.machine.links().to_address(address) else {
+            self.delay(self.machine.timing().mmio_read).await;
+            return all_ones;
+        };
+        let tag = self.machine.new_tag(link);
         let Ok(read) = Tlp::mem_read(ROOT_COMPLEX, tag, address, size) else {
             return all_ones;
         };
         let skip = (address & 3) as usize;
-        match self.non_posted(tag, &read).await {
+        match self.non_posted(link, tag, &read).await {
             Some(completion) if completion.status == CompletionStatus::Successful => {
                 let mut bytes = [0; 8];
                 let data = completion.data.get(skip..).unwrap_or_default();
@@ -155,9 +159,10 @@ impl Cpu {
             self.machine.write_iommu(offset, size, value);
         } else if !self.machine.set_quiet_register(address, value as u32)
             && !self.machine.write_platform_register(address, value as u32)
+            && let Some(link) = self.machine.links().to_address(address)
             && let Ok(write) = Tlp::mem_write(ROOT_COMPLEX, address, &value.to_le_bytes()[..size])
         {
-            self.machine.send(&write);
+            self.machine.send(link, &write);
         }
     }
 
@@ -173,10 +178,10 @@ impl Cpu {
 
     /// Reads 4 bytes of configuration space; all ones where nobody answers. `register` is a multiple of 4.
     pub async fn config_read(&self, target: RequesterId, register: u16) -> u32 {
-        if !self.machine.is_on_link(target) {
+        let Some(link) = self.machine.links().to_function(target) else {
             return u32::MAX;
-        }
-        let tag = self.machine.new_tag();
+        };
+        let tag = self.machine.new_tag(link);
         let read = Tlp::from(Body::ConfigRead(ConfigRead {
             config_type: ConfigType::Type0,
             requester: ROOT_COMPLEX,
@@ -185,7 +190,7 @@ impl Cpu {
             register,
             first_be: 0xf,
         }));
-        match self.non_posted(tag, &read).await {
+        match self.non_posted(link, tag, &read).await {
             Some(completion) if completion.status == CompletionStatus::Successful => completion
                 .data
                 .first_chunk()
@@ -196,10 +201,10 @@ impl Cpu {
 
     /// Writes 4 bytes of configuration space and waits for the completion.
     pub async fn config_write(&self, target: RequesterId, register: u16, value: u32) {
-        if !self.machine.is_on_link(target) {
+        let Some(link) = self.machine.links().to_function(target) else {
             return;
-        }
-        let tag = self.machine.new_tag();
+        };
+        let tag = self.machine.new_tag(link);
         let write = Tlp::from(Body::ConfigWrite(ConfigWrite {
             config_type: ConfigType::Type0,
             requester: ROOT_COMPLEX,
@@ -209,11 +214,11 @@ impl Cpu {
             first_be: 0xf,
             data: value.to_le_bytes(),
         }));
-        self.non_posted(tag, &write).await;
+        self.non_posted(link, tag, &write).await;
     }
 
-    async fn non_posted(&self, tag: u16, tlp: &Tlp) -> Option<Completion> {
-        let completion = self.machine.non_posted(tag, tlp).await;
+    async fn non_posted(&self, link: usize, tag: u16, tlp: &Tlp) -> Option<Completion> {
+        let completion = self.machine.non_posted(link, tag, tlp).await;
         self.until_resumed().await;
         completion
     }

@@ -16,10 +16,10 @@ const TRANSLATION_BYTES: u64 = 8;
 
 impl Machine {
     /// Takes a write to memory.
-    pub(super) async fn write_memory(&self, attributes: Attributes, write: &MemWrite) {
+    pub(super) async fn write_memory(&self, link: usize, attributes: Attributes, write: &MemWrite) {
         let kind = address_type(attributes);
         if kind == AddressType::TranslationRequest {
-            return self.drop_write(write, Dropped::TranslationRequest);
+            return self.drop_write(link, write, Dropped::TranslationRequest);
         }
         let request = MemoryRequest {
             requester: write.requester,
@@ -29,10 +29,10 @@ impl Machine {
             pasid: None,
         };
         let Some(start) = physical(&request, self.translate(request).await) else {
-            return self.drop_write(write, Dropped::Refused);
+            return self.drop_write(link, write, Dropped::Refused);
         };
         if !self.is_memory(start, write.data.len() as u64) {
-            return self.drop_write(write, Dropped::NoMemory);
+            return self.drop_write(link, write, Dropped::NoMemory);
         }
         for (address, bytes) in write.runs() {
             self.store(start + (address - write.address), bytes);
@@ -46,9 +46,9 @@ impl Machine {
     }
 
     /// Posted requests have no completion to say so.
-    pub(super) fn drop_write(&self, write: &MemWrite, why: Dropped) {
+    pub(super) fn drop_write(&self, link: usize, write: &MemWrite, why: Dropped) {
         self.record(
-            Source::Link,
+            Source::Link(link),
             Kind::Dropped {
                 requester: write.requester,
                 address: write.address,
@@ -58,7 +58,7 @@ impl Machine {
     }
 
     /// Takes a read of memory, or a translation request, to its completion.
-    pub(super) async fn read_memory(self, tlp: Tlp) {
+    pub(super) async fn read_memory(self, link: usize, tlp: Tlp) {
         let Body::MemRead(read) = &tlp.body else { return };
         let request = MemoryRequest {
             requester: read.requester,
@@ -75,8 +75,8 @@ impl Machine {
             }
         };
         match answer {
-            Ok(data) => self.complete_with(&tlp, CompletionStatus::Successful, &data),
-            Err(status) => self.complete_with(&tlp, status, &[]),
+            Ok(data) => self.complete_with(link, &tlp, CompletionStatus::Successful, &data),
+            Err(status) => self.complete_with(link, &tlp, status, &[]),
         }
     }
 

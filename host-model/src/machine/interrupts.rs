@@ -40,7 +40,7 @@ impl Machine {
     }
 
     /// From the IOMMU to where it ends.
-    pub(super) async fn finish(self, answer: Answer, freshness: Option<Freshness>) {
+    pub(super) async fn finish(self, link: Option<usize>, answer: Answer, freshness: Option<Freshness>) {
         if !matches!(answer.outcome, Outcome::Blocked { .. }) {
             self.executor().sleep(self.timing().apic).await;
         }
@@ -55,6 +55,9 @@ impl Machine {
             },
         );
         self.0.ended.set(self.0.ended.get() + 1);
+        if let Some(link) = link {
+            self.0.links.interrupt_ended(link);
+        }
         self.0.ending.notify();
     }
 

@@ -1,5 +1,4 @@
-//! The host as a machine: CPUs, memory, root complex, IOMMU and local APICs in simulated time, with a link to the
-//! device.
+//! The host as a machine: CPUs, memory, root complex, IOMMU and local APICs in simulated time, with links to devices.
 
 mod apic;
 mod apic_message;
@@ -9,6 +8,7 @@ pub(crate) mod hpet;
 mod interrupts;
 pub(crate) mod io_apic;
 mod iommu;
+mod links;
 mod memory;
 mod platform;
 mod power;
@@ -21,6 +21,7 @@ mod timing;
 pub use apic::{Delivery, LocalApic};
 pub use cpu::{Cpu, InterruptsOff};
 pub use io_apic::RedirectionEntry;
+pub use links::LinkTo;
 pub use memory::{Memory, MemoryError};
 pub use timing::Timing;
 
@@ -29,9 +30,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::rc::Rc;
 
-use futures_channel::oneshot;
-use sim_bridge::link::{Link, LinkError};
-use sim_bridge::tlp::Completion;
+use sim_bridge::link::LinkError;
 use sim_bridge::{RequesterId, SimTime};
 
 use crate::checker::{Checker, Sample};
@@ -39,6 +38,7 @@ use crate::exec::{Executor, Signal};
 use crate::iommu::{Config, Iommu};
 use crate::irq::{IrqState, common_interrupt};
 use crate::trace::{Kind, Source, Trace};
+use links::Links;
 use platform::PlatformDevice;
 use power::Power;
 use root_complex::Inbound;
@@ -64,24 +64,21 @@ pub struct MachineConfig {
     pub timing: Timing,
     /// Fixes the order of what is simultaneous.
     pub seed: u64,
-    /// The function at the other end of the link.
-    pub on_link: RequesterId,
     /// Whether the coherence checker watches.
     pub check: bool,
     /// Whether events are recorded.
     pub trace: bool,
 }
 
-impl MachineConfig {
-    /// Four CPUs, 64 MiB, checked and traced.
-    pub fn new(on_link: RequesterId) -> Self {
+/// Four CPUs, 64 MiB, checked and traced.
+impl Default for MachineConfig {
+    fn default() -> Self {
         Self {
             cpus: 4,
             memory: 64 << 20,
             iommu: Config::default(),
             timing: Timing::default(),
             seed: 0,
-            on_link,
             check: true,
             trace: true,
         }
@@ -91,13 +88,18 @@ impl MachineConfig {
 /// Why a simulation could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The link failed.
+    /// A link failed.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The device left before the host had ended.
-    #[error("the device ended the link at {0}, before the host had finished")]
-    DeviceEnded(SimTime),
-    /// Neither side will ever do anything again.
+    /// A device left before the host had ended.
+    #[error("the device at {function} ended the link at {at}, before the host had finished")]
+    DeviceEnded {
+        /// Which.
+        function: RequesterId,
+        /// When.
+        at: SimTime,
+    },
+    /// No side will ever do anything again.
     #[error("nothing can happen after {at}: {} wait for ever", waiting.join(", "))]
     Stalled {
         /// When.
@@ -116,8 +118,7 @@ struct Inner {
     memory: Memory,
     iommu: Iommu,
     iommu_runs: Cell<bool>,
-    link: RefCell<Box<dyn Link>>,
-    on_link: RequesterId,
+    links: Links,
     apics: Vec<LocalApic>,
     irqs: RefCell<IrqState>,
     stop: Stop,
@@ -125,26 +126,23 @@ struct Inner {
     trace: Trace,
     checker: Option<RefCell<Checker>>,
     timing: Timing,
-    outstanding: RefCell<BTreeMap<u16, oneshot::Sender<Completion>>>,
     /// What waits for its turn, by requester ID; the key is there while a task takes it.
     inbound: RefCell<BTreeMap<RequesterId, VecDeque<Inbound>>>,
-    next_tag: Cell<u16>,
-    /// Registers of functions that are not on the link and never send.
+    /// Registers of functions that are on no link and never send.
     quiet: RefCell<BTreeMap<u64, u32>>,
     platform: RefCell<Vec<PlatformDevice>>,
     failure: RefCell<Option<LinkError>>,
     ended: Cell<u64>,
     /// A device's writes to memory that were made or dropped.
-    writes_ended: Cell<u64>,
     ending: Signal,
 }
 
 impl Machine {
-    /// A machine at time zero with its end of the link.
+    /// A machine at time zero with its ends of the links.
     ///
     /// # Errors
     /// Guest memory can't be had.
-    pub fn new(config: MachineConfig, link: Box<dyn Link>) -> Result<Self, MemoryError> {
+    pub fn new(config: MachineConfig, links: impl IntoIterator<Item = LinkTo>) -> Result<Self, MemoryError> {
         let memory = Memory::new(config.memory)?;
         let checker = config
             .check
@@ -154,8 +152,7 @@ impl Machine {
             iommu: Iommu::new(config.iommu, memory.guest().clone()),
             memory,
             iommu_runs: Cell::new(false),
-            link: RefCell::new(link),
-            on_link: config.on_link,
+            links: Links::new(links),
             apics: (0..config.cpus).map(|_| LocalApic::default()).collect(),
             irqs: RefCell::new(IrqState::new(config.cpus)),
             stop: Stop::default(),
@@ -167,14 +164,11 @@ impl Machine {
             },
             checker,
             timing: config.timing,
-            outstanding: RefCell::default(),
             inbound: RefCell::default(),
-            next_tag: Cell::new(0),
             quiet: RefCell::default(),
             platform: RefCell::default(),
             failure: RefCell::default(),
             ended: Cell::new(0),
-            writes_ended: Cell::new(0),
             ending: Signal::default(),
         })))
     }
@@ -182,7 +176,7 @@ impl Machine {
     /// Runs `main` on CPU 0 until it returns, and everything else meanwhile.
     ///
     /// # Errors
-    /// The link fails, the device leaves, or `main` waits for what can't happen.
+    /// A link fails, a device leaves, or `main` waits for what can't happen.
     pub fn run<T: 'static, F>(&self, main: impl FnOnce(Cpu) -> F) -> Result<T, RunError>
     where
         F: Future<Output = T> + 'static,
@@ -207,27 +201,32 @@ impl Machine {
         let executor = self.executor();
         while !finished() {
             let local = executor.next_time();
-            let mut link = self.0.link.borrow_mut();
-            if link.next_arrival().is_some_and(|at| at <= local)
-                && let Some(arrival) = link.receive()
+            let mut hub = self.0.links.hub.borrow_mut();
+            let next = hub.next();
+            if next.is_known
+                && next.at <= local
+                && let Some(arrival) = hub.receive(next.link)
             {
-                let latency = link.latency();
-                drop(link);
+                let latency = hub.latency(next.link);
+                drop(hub);
                 executor.advance(arrival.at);
-                self.arrived(arrival, latency);
+                self.arrived(next.link, arrival, latency);
                 executor.queue_woken();
-            } else if local < link.horizon() {
-                drop(link);
+            } else if local < next.at {
+                drop(hub);
                 executor.run_next();
-            } else if link.ended() {
-                return Err(RunError::DeviceEnded(self.now()));
-            } else if local == SimTime::NEVER && link.horizon() == SimTime::NEVER {
+            } else if let Some(link) = hub.ended() {
+                return Err(RunError::DeviceEnded {
+                    function: self.0.links.function(link),
+                    at: self.now(),
+                });
+            } else if next.at == SimTime::NEVER {
                 return Err(RunError::Stalled {
                     at: self.now(),
                     waiting: executor.waiting(),
                 });
             } else {
-                link.wait(local)?;
+                hub.wait(local)?;
             }
             if let Some(error) = self.0.failure.take() {
                 return Err(error.into());
@@ -236,12 +235,12 @@ impl Machine {
         Ok(())
     }
 
-    /// Ends the link in order.
+    /// Ends all links in order.
     ///
     /// # Errors
-    /// The device is gone already.
+    /// A device is gone already.
     pub fn end(&self) -> Result<(), LinkError> {
-        self.0.link.borrow_mut().end(self.now())
+        self.0.links.hub.borrow_mut().end(self.now())
     }
 
     /// The current time.
@@ -312,6 +311,10 @@ impl Machine {
             .map(|checker| ask(&mut checker.borrow_mut()))
     }
 
+    fn links(&self) -> &Links {
+        &self.0.links
+    }
+
     fn is_checked(&self) -> bool {
         self.0.checker.is_some()
     }
@@ -327,9 +330,14 @@ impl Machine {
         self.0.ended.get()
     }
 
-    /// The number of a device's writes to memory that have ended: made, or dropped.
-    pub fn writes_ended(&self) -> u64 {
-        self.0.writes_ended.get()
+    /// Of those, the ones that came over a link, counted from 0.
+    pub fn interrupts_ended_from(&self, link: usize) -> u64 {
+        self.0.links.interrupts_ended(link)
+    }
+
+    /// The number of writes to memory that came over a link and have ended: made, or dropped.
+    pub fn writes_ended_from(&self, link: usize) -> u64 {
+        self.0.links.writes_ended(link)
     }
 
     /// Completes when `count` interrupt messages have ended since the start, or `limit` has passed. Whether they have.
@@ -337,9 +345,10 @@ impl Machine {
         self.wait_for(limit, || self.interrupts_ended() >= count).await
     }
 
-    /// The same of writes to memory.
-    pub async fn wait_for_writes(&self, count: u64, limit: SimTime) -> bool {
-        self.wait_for(limit, || self.writes_ended() >= count).await
+    /// The same of writes to memory that came over a link.
+    pub async fn wait_for_writes(&self, link: usize, count: u64, limit: SimTime) -> bool {
+        self.wait_for(limit, || self.writes_ended_from(link) >= count)
+            .await
     }
 
     async fn wait_for(&self, limit: SimTime, ended: impl Fn() -> bool) -> bool {
@@ -356,7 +365,7 @@ impl Machine {
         ended()
     }
 
-    /// Gives a function that is not on the link, and never sends, `len` bytes of registers at `address`: they read
+    /// Gives a function that is on no link, and never sends, `len` bytes of registers at `address`: they read
     /// what was written.
     pub fn add_quiet_registers(&self, address: u64, len: u64) {
         self.0

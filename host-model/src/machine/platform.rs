@@ -100,7 +100,7 @@ impl Machine {
                 data,
             };
             self.record(Source::Scenario, Kind::InterruptSent(request));
-            self.in_turn(id, Inbound::Interrupt(request));
+            self.in_turn(id, Inbound::Interrupt(None, request));
         }
         true
     }

@@ -1,6 +1,7 @@
 //! Power, as ACPI's S3 takes it away and gives it back.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use sim_bridge::SimTime;
 use sim_bridge::tlp::{Body, Message, Payload, Tlp};
@@ -20,25 +21,32 @@ const PATIENCE: SimTime = SimTime::from_us(10_000);
 /// Whether devices may lose their power.
 #[derive(Default)]
 pub(super) struct Power {
-    acknowledged: Cell<bool>,
+    /// By link.
+    acknowledged: RefCell<BTreeSet<usize>>,
     changed: Signal,
 }
 
 impl Machine {
     /// Power goes and comes back. Memory and CPUs, of which the others should be offline, keep what they hold; so do I/O
-    /// APICs and HPETs. The device on the link has lost everything, the IOMMU its registers, and its caches where
+    /// APICs and HPETs. The devices on the links have lost everything, the IOMMU its registers, and its caches where
     /// [`PowerOnCaches`](crate::iommu::PowerOnCaches) says so.
     pub async fn power_cycle(&self) {
         let power = &self.0.power;
-        power.acknowledged.set(false);
-        self.send(&Tlp::from(Body::Message(Message {
-            requester: ROOT_COMPLEX,
-            tag: 0,
-            routing: BROADCAST,
-            code: PME_TURN_OFF,
-            fields: [0; 8],
-            data: Payload::new(),
-        })));
+        power.acknowledged.borrow_mut().clear();
+        let links = self.0.links.count();
+        for link in 0..links {
+            self.send(
+                link,
+                &Tlp::from(Body::Message(Message {
+                    requester: ROOT_COMPLEX,
+                    tag: 0,
+                    routing: BROADCAST,
+                    code: PME_TURN_OFF,
+                    fields: [0; 8],
+                    data: Payload::new(),
+                })),
+            );
+        }
         let deadline = self.now() + PATIENCE;
         let machine = self.clone();
         self.executor().spawn("patience with PME_TO_Ack", async move {
@@ -47,7 +55,7 @@ impl Machine {
         });
         power
             .changed
-            .wait_until(|| power.acknowledged.get() || self.now() >= deadline)
+            .wait_until(|| power.acknowledged.borrow().len() == links || self.now() >= deadline)
             .await;
         self.iommu().power_cycle();
         self.record(Source::Iommu, Kind::PowerCycled);
@@ -56,9 +64,9 @@ impl Machine {
     }
 
     /// Takes a device's message.
-    pub(super) fn message(&self, message: &Message) {
+    pub(super) fn message(&self, link: usize, message: &Message) {
         if message.code == PME_TO_ACK {
-            self.0.power.acknowledged.set(true);
+            self.0.power.acknowledged.borrow_mut().insert(link);
             self.0.power.changed.notify();
         }
     }

@@ -1,6 +1,6 @@
-//! Where TLPs from the device go.
+//! Where TLPs from devices go.
 
-use sim_bridge::link::{Arrival, LinkError};
+use sim_bridge::link::Arrival;
 use sim_bridge::tlp::{Attributes, Body, Completion, CompletionStatus, MemWrite, Tlp};
 use sim_bridge::{RequesterId, SimTime};
 
@@ -11,13 +11,14 @@ use crate::iommu::spec::msi::is_message_address;
 use crate::iommu::translate::AddressType;
 use crate::trace::{Dropped, Kind, Source};
 
-/// What a device has sent and what has to keep its place in the order.
+/// What a device has sent over which link, and what has to keep its place in the order.
 pub(super) enum Inbound {
-    Interrupt(InterruptRequest),
-    Write(Attributes, MemWrite),
+    /// That of an I/O APIC or HPET comes over no link.
+    Interrupt(Option<usize>, InterruptRequest),
+    Write(usize, Attributes, MemWrite),
     /// A memory read request.
-    Read(Tlp),
-    Completion(Completion),
+    Read(usize, Tlp),
+    Completion(usize, Completion),
 }
 
 /// A translated address is one of memory, even there.
@@ -26,16 +27,16 @@ fn is_interrupt(attributes: Attributes, write: &MemWrite) -> bool {
 }
 
 impl Machine {
-    /// Takes a TLP from the device.
-    pub(super) fn arrived(&self, Arrival { at, tlp }: Arrival, latency: SimTime) {
-        self.record(Source::Link, Kind::ToHost(tlp.clone()));
+    /// Takes a TLP from a device.
+    pub(super) fn arrived(&self, link: usize, Arrival { at, tlp }: Arrival, latency: SimTime) {
+        self.record(Source::Link(link), Kind::ToHost(tlp.clone()));
         let attributes = tlp.attributes;
         match tlp.body {
-            Body::MemWrite(write) if attributes.poisoned => self.drop_write(&write, Dropped::Poisoned),
+            Body::MemWrite(write) if attributes.poisoned => self.drop_write(link, &write, Dropped::Poisoned),
             Body::MemWrite(write) if is_interrupt(attributes, &write) => {
                 // One whole DW (PCIe Base spec 6.1.4); nothing else there means anything.
                 let ([a, b, c, d], 0xf) = (&write.data[..], write.first_be) else {
-                    return self.drop_write(&write, Dropped::NoInterruptMessage);
+                    return self.drop_write(link, &write, Dropped::NoInterruptMessage);
                 };
                 let request = InterruptRequest {
                     requester: write.requester,
@@ -44,44 +45,30 @@ impl Machine {
                 };
                 self.0
                     .trace
-                    .record(at - latency, Source::Rtl, Kind::InterruptSent(request));
-                self.in_turn(request.requester, Inbound::Interrupt(request));
+                    .record(at - latency, Source::Rtl(link), Kind::InterruptSent(request));
+                self.in_turn(request.requester, Inbound::Interrupt(Some(link), request));
             }
-            Body::MemWrite(write) => self.in_turn(write.requester, Inbound::Write(attributes, write)),
-            Body::MemRead(ref read) => self.in_turn(read.requester, Inbound::Read(tlp)),
+            Body::MemWrite(write) => self.in_turn(write.requester, Inbound::Write(link, attributes, write)),
+            Body::MemRead(ref read) => self.in_turn(read.requester, Inbound::Read(link, tlp)),
             Body::Completion(completion) => {
                 // With nothing in its way it need not wait for a task's turn.
                 if self.0.inbound.borrow().contains_key(&completion.completer) {
-                    self.in_turn(completion.completer, Inbound::Completion(completion));
+                    self.in_turn(completion.completer, Inbound::Completion(link, completion));
                 } else {
-                    self.completed(&completion);
+                    self.completed(link, &completion);
                 }
             }
             // A device's requests for configuration space have nothing to reach here.
             Body::ConfigRead(_) | Body::ConfigWrite(_) => {
-                self.complete_with(&tlp, CompletionStatus::UnsupportedRequest, &[]);
+                self.complete_with(link, &tlp, CompletionStatus::UnsupportedRequest, &[]);
             }
-            Body::Message(message) => self.message(&message),
+            Body::Message(message) => self.message(link, &message),
         }
     }
 
-    pub(super) fn complete_with(&self, tlp: &Tlp, status: CompletionStatus, data: &[u8]) {
+    pub(super) fn complete_with(&self, link: usize, tlp: &Tlp, status: CompletionStatus, data: &[u8]) {
         if let Ok(completion) = tlp.completion(ROOT_COMPLEX, status, data) {
-            self.send(&completion);
-        }
-    }
-
-    fn completed(&self, completion: &Completion) {
-        let waiter = self.0.outstanding.borrow_mut().remove(&completion.tag);
-        match waiter {
-            Some(waiter) => {
-                // A waiter that is gone needs no answer.
-                let _ = waiter.send(completion.clone());
-            }
-            None => self.record(
-                Source::Scenario,
-                Kind::KernelLog(format!("unexpected completion: tag {}", completion.tag)),
-            ),
+            self.send(link, &completion);
         }
     }
 
@@ -114,56 +101,18 @@ impl Machine {
     /// Until something later may follow.
     async fn take(&self, inbound: Inbound) {
         match inbound {
-            Inbound::Interrupt(request) => {
+            Inbound::Interrupt(link, request) => {
                 let (answer, freshness) = self.remap(request).await;
                 self.executor()
-                    .spawn("interrupt", self.clone().finish(answer, freshness));
+                    .spawn("interrupt", self.clone().finish(link, answer, freshness));
             }
-            Inbound::Write(attributes, write) => {
-                self.write_memory(attributes, &write).await;
-                self.0.writes_ended.set(self.0.writes_ended.get() + 1);
+            Inbound::Write(link, attributes, write) => {
+                self.write_memory(link, attributes, &write).await;
+                self.0.links.write_ended(link);
                 self.0.ending.notify();
             }
-            Inbound::Read(tlp) => self.executor().spawn("read", self.clone().read_memory(tlp)),
-            Inbound::Completion(completion) => self.completed(&completion),
+            Inbound::Read(link, tlp) => self.executor().spawn("read", self.clone().read_memory(link, tlp)),
+            Inbound::Completion(link, completion) => self.completed(link, &completion),
         }
-    }
-
-    /// Sends a TLP to the device.
-    pub(super) fn send(&self, tlp: &Tlp) {
-        self.record(Source::Link, Kind::ToDevice(tlp.clone()));
-        let sent = self.0.link.borrow_mut().send(self.now(), tlp);
-        if let Err(error) = sent {
-            self.fail(error);
-        }
-    }
-
-    /// Sends a request that is completed, and waits for that. `None`: the simulation is failing.
-    pub(super) async fn non_posted(&self, tag: u16, tlp: &Tlp) -> Option<Completion> {
-        let (sender, receiver) = futures_channel::oneshot::channel();
-        self.0.outstanding.borrow_mut().insert(tag, sender);
-        self.send(tlp);
-        receiver.await.ok()
-    }
-
-    /// A tag (10 bits) that no outstanding request has.
-    pub(super) fn new_tag(&self) -> u16 {
-        let outstanding = self.0.outstanding.borrow();
-        let first = self.0.next_tag.get();
-        let tag = (0..1024)
-            .map(|n| (first + n) % 1024)
-            .find(|tag| !outstanding.contains_key(tag))
-            .unwrap_or(first);
-        self.0.next_tag.set((tag + 1) % 1024);
-        tag
-    }
-
-    /// Whether configuration requests for this function go over the link.
-    pub(super) fn is_on_link(&self, target: RequesterId) -> bool {
-        self.0.on_link == target
-    }
-
-    fn fail(&self, error: LinkError) {
-        self.0.failure.borrow_mut().get_or_insert(error);
     }
 }

@@ -148,7 +148,7 @@ async fn find_msix(cpu: &Cpu, id: RequesterId, bar0: u64) -> Option<MsixDevice> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Machine, MachineConfig};
+    use crate::machine::{LinkTo, Machine, MachineConfig};
     use crate::pci::PciTree;
     use crate::scripted::ScriptedDevice;
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn find(device: ScriptedDevice) -> Result<Found, EnumerateError> {
-        let machine = Machine::new(MachineConfig::new(ID), Box::new(device)).expect("memory");
+        let machine = Machine::new(MachineConfig::default(), [LinkTo::new(ID, device)]).expect("memory");
         machine
             .run(|cpu| async move {
                 let mut found = enumerate(&cpu, ID, WINDOW + 0x1000, KernelVersion::NEWEST).await?;
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn the_table_of_a_hot_added_function_is_not_known_before_the_final_fixups() {
         let device = with_table(switchtec(0, 2, 0), 1, 1, &[0x81]);
-        let machine = Machine::new(MachineConfig::new(ID), Box::new(device)).expect("memory");
+        let machine = Machine::new(MachineConfig::default(), [LinkTo::new(ID, device)]).expect("memory");
         let found =
             machine.run(|cpu| async move { enumerate(&cpu, ID, WINDOW, KernelVersion::NEWEST).await });
         let found = found.expect("nothing stalls").expect("found");

@@ -21,7 +21,7 @@ use super::interrupts::place;
 use super::*;
 use crate::iommu::spec::command::Command;
 use crate::iommu::{Answer, LookupFrom, Outcome};
-use crate::machine::{Cpu, IOMMU_MMIO, Machine, MachineConfig};
+use crate::machine::{Cpu, IOMMU_MMIO, LinkTo, Machine, MachineConfig};
 use crate::scripted::ScriptedDevice;
 use crate::trace::{Ending, Kind};
 
@@ -62,7 +62,7 @@ struct Rig {
 /// Runs with an enabled IOMMU; the DTEs of [`RIDS`] point to [`TABLE`], which is empty.
 fn run<T: 'static, F: Future<Output = T> + 'static>(main: impl FnOnce(Rig) -> F) -> T {
     let device = ScriptedDevice::default();
-    let machine = Machine::new(MachineConfig::new(RID), Box::new(device.clone())).expect("memory");
+    let machine = Machine::new(MachineConfig::default(), [LinkTo::new(RID, device.clone())]).expect("memory");
     let rig = |cpu| Rig {
         cpu,
         device,

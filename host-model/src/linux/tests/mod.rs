@@ -24,7 +24,7 @@ use super::*;
 use crate::driver::MsiMessage;
 use crate::iommu::Config;
 use crate::iommu::spec::features::{Efr, Efr2};
-use crate::machine::{Machine, MachineConfig};
+use crate::machine::{LinkTo, Machine, MachineConfig};
 use crate::pci::{BridgeKind, Function};
 use crate::scripted::ScriptedDevice;
 use crate::trace::Event;
@@ -88,9 +88,9 @@ impl Setup {
             iommu: self.iommu,
             seed: self.seed,
             trace: self.trace,
-            ..MachineConfig::new(NTB)
+            ..MachineConfig::default()
         };
-        let machine = Machine::new(config, Box::new(self.device.clone())).expect("memory");
+        let machine = Machine::new(config, [LinkTo::new(NTB, self.device.clone())]).expect("memory");
         let tree = Rc::new(RefCell::new(self.tree));
         let driver = LinuxDriver::new(self.profile, self.options, self.ivrs, tree, machine.memory());
         let driver = Rc::new(driver.expect("memory"));

@@ -107,9 +107,9 @@ fn with_xt_destinations_have_32_bits() {
     for (xt_en, expected) in [(false, &[0, 1, 2, 3][..]), (true, &[])] {
         let device = ScriptedDevice::default();
         let efr = Efr::new().with_ia_sup(true).with_ga_sup(true).with_xt_sup(true);
-        let mut config = MachineConfig::new(DEVICE);
+        let mut config = MachineConfig::default();
         config.iommu.features = Features::new(efr, Efr2::new()).expect("hardware can have it");
-        let machine = Machine::new(config, Box::new(device.clone())).expect("memory");
+        let machine = Machine::new(config, [LinkTo::new(DEVICE, device.clone())]).expect("memory");
         let vectors = machine.run(|cpu| async move {
             enable_remapping(&cpu).await;
             let entry: u128 = 0x31 << 64 | 0xff << 8 | 1;

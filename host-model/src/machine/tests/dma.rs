@@ -92,9 +92,9 @@ fn for_seeds(main: impl AsyncFn(&Cpu, &ScriptedDevice) + Clone + 'static) {
         let device = ScriptedDevice::default().registers(BAR, &BYTES);
         let config = MachineConfig {
             seed,
-            ..MachineConfig::new(DEVICE)
+            ..MachineConfig::default()
         };
-        let machine = Machine::new(config, Box::new(device.clone())).expect("memory");
+        let machine = Machine::new(config, [LinkTo::new(DEVICE, device.clone())]).expect("memory");
         let main = main.clone();
         machine
             .run(|cpu| async move { main(&cpu, &device).await })

@@ -15,11 +15,11 @@ const STORE: u64 = 0x80_0000;
 /// events. `None` after 2 s.
 fn invalidate_iotlb(timeout: u64) -> (Option<SimTime>, Vec<Event>) {
     let device = ScriptedDevice::default();
-    let mut config = MachineConfig::new(DEVICE);
+    let mut config = MachineConfig::default();
     config.iommu.features = Features::new(Efr::new(), Efr2::new())
         .expect("hardware can have it")
         .with_iotlb_sup(true);
-    let machine = Machine::new(config, Box::new(device)).expect("memory");
+    let machine = Machine::new(config, [LinkTo::new(DEVICE, device)]).expect("memory");
     let run = machine.run(|cpu| async move {
         let invalidate = [4 << 60 | u64::from(DEVICE.0), 0x1000];
         let wait = [1 << 60 | STORE | 1, 1];
@@ -77,9 +77,9 @@ type Reached = Result<Vec<u32>, Loss>;
 fn own_interrupt(prepare: impl AsyncFn(&Cpu) + 'static) -> (Vec<Reached>, Vec<(u32, bool)>, Verdict) {
     let device = ScriptedDevice::default();
     let efr = Efr::new().with_ga_sup(true).with_xt_sup(true);
-    let mut config = MachineConfig::new(DEVICE);
+    let mut config = MachineConfig::default();
     config.iommu.features = Features::new(efr, Efr2::new()).expect("hardware can have it");
-    let machine = Machine::new(config, Box::new(device.clone())).expect("memory");
+    let machine = Machine::new(config, [LinkTo::new(DEVICE, device.clone())]).expect("memory");
     let run = machine.run(|cpu| async move {
         // The event log and its interrupt; every device is blocked: its DTE has IV and nothing else.
         cpu.store(0x10_0000 + 32 * u64::from(DEVICE.0) + 16, &[1]);
@@ -171,10 +171,10 @@ fn a_stale_entry_of_a_device_in_another_segment_is_found() {
     const SEGMENT: u64 = 0x30_0000;
     const TABLE: u64 = 0x50_0000;
     let device = ScriptedDevice::default();
-    let mut config = MachineConfig::new(DEVICE);
+    let mut config = MachineConfig::default();
     config.iommu.features =
         Features::new(Efr::new().with_dev_tbl_seg_sup(2), Efr2::new()).expect("hardware can have it");
-    let machine = Machine::new(config, Box::new(device.clone())).expect("memory");
+    let machine = Machine::new(config, [LinkTo::new(DEVICE, device.clone())]).expect("memory");
     let run = machine.run(|cpu| async move {
         // 4 segments: 41:00.0 is number 0x100 of segment 1.
         cpu.mmio_write(IOMMU_MMIO + 0x100, 8, SEGMENT | 0xf).await;

@@ -3,6 +3,7 @@
 mod delivery;
 mod dma;
 mod iommu;
+mod links;
 mod power;
 
 use sim_bridge::tlp::{Attributes, Body, Completion, CompletionStatus, MemWrite, Tlp};
@@ -21,7 +22,7 @@ const BYTES: [u8; 16] = [
 ];
 
 fn machine(device: &ScriptedDevice) -> Machine {
-    Machine::new(MachineConfig::new(DEVICE), Box::new(device.clone())).expect("memory")
+    Machine::new(MachineConfig::default(), [LinkTo::new(DEVICE, device.clone())]).expect("memory")
 }
 
 fn run<T: 'static, F: Future<Output = T> + 'static>(main: impl FnOnce(Cpu, ScriptedDevice) -> F) -> T {
@@ -298,9 +299,9 @@ fn interrupts_of_one_id_stay_in_order_though_the_first_misses() {
         let device = ScriptedDevice::default();
         let config = MachineConfig {
             seed,
-            ..MachineConfig::new(DEVICE)
+            ..MachineConfig::default()
         };
-        let machine = Machine::new(config, Box::new(device.clone())).expect("memory");
+        let machine = Machine::new(config, [LinkTo::new(DEVICE, device.clone())]).expect("memory");
         let (lookups, vectors) = machine
             .run(|cpu| async move {
                 enable_remapping(&cpu).await;
