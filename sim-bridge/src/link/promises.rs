@@ -38,9 +38,9 @@ use crate::SimTime;
 /// Progress: let H wait for the link B with the least bound `b`, `local` not being below, and B wait too. H promised B at
 /// least `b`, as no other bound is less. B has nothing to do below its own horizon, which is thus `b + L` or later, and
 /// promised as much; so `b` is `b + 2L` or later, which can be of `NEVER` only. Hence it is enough to wait for B alone, and
-/// each time that H is woken the least bound has moved. A link whose bound is `NEVER` has nothing to do until H sends to
-/// it, and is told of no promise: idle sides cost nothing, and with all others idle H's promise to one is `local`, as if
-/// that were the only link.
+/// each time that H is woken the least bound has moved. Who is at a link whose bound is `NEVER` has nothing to do
+/// until H sends to it, and is not woken by promises: idle sides cost next to nothing, and with all others idle H's promise
+/// to one is `local`, as if that were the only link.
 #[derive(Debug)]
 pub(super) struct Promises {
     latency: SimTime,

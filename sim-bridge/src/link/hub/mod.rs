@@ -78,10 +78,12 @@ impl Hub {
                 continue;
             }
             others = others.min(at);
-            // It is told so that it gets on meanwhile. Who has nothing to do is not woken.
-            if at != SimTime::NEVER {
-                self.links[link].promise(first.at.min(local))?;
-            }
+            // So that it gets on meanwhile. Who has nothing to do is not woken, but still looked after.
+            let promise = match at {
+                SimTime::NEVER => SimTime::ZERO,
+                _ => first.at.min(local),
+            };
+            self.links[link].promise(promise)?;
         }
         match self.links.get_mut(first.link) {
             Some(link) => link.wait(others),
@@ -110,12 +112,15 @@ impl Hub {
         self.links.iter().position(|link| link.ended())
     }
 
-    /// Ends all links in order at `now`.
+    /// Ends all links in order at `now`; after a failure, as soon as what was promised allows.
     ///
     /// # Errors
     /// That of the first which can't be ended; all others are.
     pub fn end(&mut self, now: SimTime) -> Result<(), LinkError> {
-        let links = self.links.iter_mut();
-        links.fold(Ok(()), |ended, link| ended.and(link.end(now)))
+        let ended = self.links.iter_mut().map(|link| match link.end(now) {
+            Err(LinkError::OwnPromise { promised, .. }) => link.end(promised),
+            ended => ended,
+        });
+        ended.fold(Ok(()), Result::and)
     }
 }
