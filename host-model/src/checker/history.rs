@@ -30,6 +30,8 @@ struct Call {
     returned: Option<Moment>,
     /// Addresses of the entries that it changed.
     changed: BTreeSet<u64>,
+    /// Commands that it put into the ring, as far as they are told.
+    queued: Vec<Command>,
 }
 
 #[derive(Default)]
@@ -68,8 +70,19 @@ impl Changes {
             cpu,
             returned: None,
             changed: BTreeSet::new(),
+            queued: Vec::new(),
         });
         CallId(self.calls.len() - 1)
+    }
+
+    pub(super) fn queued(&mut self, call: CallId, command: Command) {
+        self.calls[call.0].queued.push(command);
+    }
+
+    /// Whether a call may have queued this: one of which no command is told may.
+    pub(super) fn may_have_queued(&self, call: Option<CallId>, command: &Command) -> bool {
+        call.map(|call| &self.calls[call.0].queued)
+            .is_none_or(|queued| queued.is_empty() || queued.contains(command))
     }
 
     /// Addresses of the entries that it changed.

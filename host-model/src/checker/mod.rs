@@ -233,6 +233,9 @@ impl Checker {
             | Kind::KernelLog(_)
             | Kind::CallEnded(_)
             | Kind::DteWritten { .. } => {
+                if let (Kind::Queued(command), Some(call)) = (kind, call) {
+                    self.changes.queued(call, *command);
+                }
                 let name = call.map(|call| self.changes.name_of(call));
                 if let Some(held) = self.locks.observe(cpu, name, kind, time) {
                     self.held(held);
@@ -414,11 +417,14 @@ impl Checker {
     fn history(&self, missed: &Missed, used: Option<Used>) -> History {
         let change = missed.change;
         let moment = change.map_or(Moment::default(), |change| change.moment);
-        let returned = self.changes.end_of(change.and_then(|change| change.call));
+        let call = change.and_then(|change| change.call);
+        let returned = self.changes.end_of(call);
+        // Other CPUs flush at the same time.
         let about = self
             .commands
             .after(moment, returned)
-            .filter(|(_, command)| history::is_about(command, missed.cached));
+            .filter(|(_, command)| history::is_about(command, missed.cached))
+            .filter(|(_, command)| self.changes.may_have_queued(call, command));
         let mut invalidated = Vec::new();
         let mut invalidated_at = None;
         for (at, command) in about {

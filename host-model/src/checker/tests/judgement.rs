@@ -185,3 +185,20 @@ fn a_lost_interrupt_is_a_finding_and_a_blocked_one_is_not() {
     assert_eq!((findings.len(), findings[0].kind), (1, FindingKind::Lost));
     assert_eq!(Verdict::of(&findings), Verdict::Bad(FindingKind::Lost));
 }
+
+#[test]
+fn what_others_invalidate_meanwhile_is_not_told_as_the_calls_own() {
+    let mut direct = Direct::new();
+    let call = direct.checker.call_began("set_affinity", 0);
+    direct.store(TABLE, &irte(0x41).to_le_bytes(), Some(call));
+    let [own, anothers] = [RIDS[1], RIDS[2]].map(Command::InvalidateInterruptTable);
+    direct
+        .checker
+        .observe(0, Some(call), &Kind::Queued(own), SimTime::ZERO);
+    direct.executed(anothers);
+    direct.executed(own);
+    direct.checker.call_ended(call, SimTime::ZERO);
+    assert_eq!(direct.hit(), Freshness::Stale);
+    let findings = direct.checker.findings();
+    assert_eq!(ids(&history(&findings[0]).invalidated), [RIDS[1]]);
+}
