@@ -37,6 +37,11 @@ impl RequesterId {
     pub const fn devfn(self) -> u8 {
         self.0 as u8
     }
+
+    /// The same device and function, on a bus with a number that is higher by `by`, if there is one.
+    pub fn moved(self, by: u8) -> Option<Self> {
+        Some(Self::from_devfn(self.bus().checked_add(by)?, self.devfn()))
+    }
 }
 
 impl fmt::Display for RequesterId {

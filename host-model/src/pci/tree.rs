@@ -190,6 +190,47 @@ impl PciTree {
         Ok(())
     }
 
+    /// The same with all bus numbers higher by `by`; `None` if there are no such numbers.
+    pub fn moved(&self, by: u8) -> Option<Self> {
+        let function = |function: &Function| {
+            let mut function = function.clone();
+            function.id = function.id.moved(by)?;
+            if let Some(bridge) = &mut function.bridge {
+                bridge.secondary = bridge.secondary.checked_add(by)?;
+                bridge.subordinate = bridge.subordinate.checked_add(by)?;
+            }
+            Some((function.id, function))
+        };
+        let bus = |(&bus, &upstream): (&u8, &Upstream)| {
+            let upstream = match upstream {
+                Upstream::Nothing => Upstream::Nothing,
+                Upstream::Bridge(id) => Upstream::Bridge(id.moved(by)?),
+                Upstream::Bus(parent) => Upstream::Bus(parent.checked_add(by)?),
+            };
+            Some((bus.checked_add(by)?, upstream))
+        };
+        Some(Self {
+            functions: self.functions.values().map(function).collect::<Option<_>>()?,
+            buses: self.buses.iter().map(bus).collect::<Option<_>>()?,
+        })
+    }
+
+    /// Puts another tree beside this one: its root buses become further ones of this.
+    ///
+    /// # Errors
+    /// One of its buses is here already.
+    pub fn join(&mut self, other: Self) -> Result<(), TreeError> {
+        for &bus in other.buses.keys() {
+            self.check_free(bus, bus, bus)?;
+        }
+        for bridge in other.functions.values().filter_map(|function| function.bridge) {
+            self.check_free(bridge.secondary, bridge.subordinate, bridge.secondary)?;
+        }
+        self.functions.extend(other.functions);
+        self.buses.extend(other.buses);
+        Ok(())
+    }
+
     /// The function with this ID.
     pub fn get(&self, id: RequesterId) -> Option<&Function> {
         self.functions.get(&id)
@@ -331,6 +372,29 @@ mod tests {
         assert_eq!(tree.add(function), Ok(()));
         let above: Vec<_> = tree.bridges_above(4).map(|(above, _)| above.id).collect();
         assert_eq!(above, [PORT]);
+    }
+
+    #[test]
+    fn a_tree_beside_itself_has_buses_of_its_own() {
+        let mut two = tree();
+        let other = two.moved(0x50).expect("there are bus numbers");
+        assert_eq!(two.join(other), Ok(()));
+        let ids: Vec<String> = two.functions().map(|function| function.id.to_string()).collect();
+        assert_eq!(ids, ["00:01.1", "02:00.0", "50:01.1", "52:00.0"]);
+        let above: Vec<_> = two.bridges_above(0x53).map(|(above, _)| above.id).collect();
+        assert_eq!(above, [id("52:00.0"), id("50:01.1")]);
+        let (_, bridge) = two.bridge_to(0x52).expect("moved too");
+        assert_eq!((bridge.secondary, bridge.subordinate), (0x52, 0x55));
+    }
+
+    #[test]
+    fn trees_with_the_same_buses_do_not_fit_beside_each_other() {
+        let other = |by| tree().moved(by).expect("there are bus numbers");
+        assert_eq!(tree().join(other(0)), Err(TreeError::Taken { bus: 0 }));
+        // Bus 05 is behind the root port, without anything on it.
+        assert_eq!(tree().join(other(5)), Err(TreeError::Taken { bus: 5 }));
+        assert_eq!(tree().join(other(6)), Ok(()));
+        assert!(tree().moved(0xfb).is_none(), "bus 05 would be 100");
     }
 
     #[test]

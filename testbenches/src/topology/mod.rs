@@ -4,6 +4,7 @@
 mod check;
 mod error;
 mod file;
+mod second;
 #[cfg(test)]
 mod tests;
 
