@@ -98,7 +98,7 @@ impl From<TraceFileError> for Stop {
 /// Why a run has no outcome.
 fn stop(name: &str, error: &SimulationError) -> Stop {
     let message = format!("{name}: {error}");
-    match error.is_about_steps() {
+    match error.is_about_input() {
         true => Stop::Input(message),
         false => Stop::Simulation(message),
     }

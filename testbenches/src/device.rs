@@ -1,4 +1,4 @@
-//! The device's side of a run: a process, a thread, or somebody else's process.
+//! The devices' side of a run: processes, threads, or somebody else's processes.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -10,22 +10,23 @@ use std::thread::{self, JoinHandle};
 
 use ntb_rtl::device::{DeviceConfig, DeviceError, Summary};
 use ntb_rtl::{Ntb, NtbError};
+use sim_bridge::RequesterId;
 use sim_bridge::link::{LinkConfig, LinkError, Port};
 
 use crate::topology::Topology;
 
-/// How host and device are joined.
+/// How host and devices are joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkKind {
-    /// The device is a process of its own, started for the run: this program as `ntb-cosim device`.
+    /// Each device is a process of its own, started for the run: this program as `ntb-cosim device`.
     Process(PathBuf),
-    /// The device is a thread of this process.
+    /// Each device is a thread of this process.
     Thread,
-    /// A device that somebody else starts opens the link at this path.
-    Path(PathBuf),
+    /// Devices that somebody else starts open the links at these paths, one for each NTB.
+    Paths(Vec<PathBuf>),
 }
 
-/// The device of a run.
+/// The device of an NTB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceOptions {
     /// Which NTB.
@@ -58,6 +59,22 @@ pub enum DeviceRunError {
         /// How long it took.
         source: LinkError,
     },
+    /// One of several NTBs.
+    #[error("NTB {ntb}: {source}")]
+    Of {
+        /// Which.
+        ntb: RequesterId,
+        /// What about it.
+        source: Box<Self>,
+    },
+    /// A path for each NTB is needed.
+    #[error("needs {ntbs} --link PATH, one for each NTB; given: {paths}")]
+    Paths {
+        /// How many NTBs there are.
+        ntbs: usize,
+        /// How many paths.
+        paths: usize,
+    },
     /// The thread panicked.
     #[error("the device thread panicked")]
     Panic,
@@ -79,17 +96,17 @@ pub(crate) const ERROR: &str = "error: ";
 pub const LINK_ON_STDIN: &str = "-";
 
 /// A device that runs.
-pub enum Device {
+enum Device {
     /// See [`LinkKind::Process`].
     Process(DeviceProcess),
     /// See [`LinkKind::Thread`].
     Thread(JoinHandle<Result<Summary, DeviceRunError>>),
-    /// See [`LinkKind::Path`].
+    /// See [`LinkKind::Paths`].
     Elsewhere,
 }
 
 /// A process that does not outlive this value.
-pub struct DeviceProcess {
+struct DeviceProcess {
     child: Child,
     /// Reads what it writes to standard error, so that a failure is told once, by the host.
     said: Option<JoinHandle<String>>,
@@ -136,11 +153,15 @@ fn read(mut err: ChildStderr) -> String {
 }
 
 impl Device {
-    /// Starts a device and returns the host's end of the link to it.
+    /// Starts the device of an NTB, numbered from 0, and returns the host's end of the link to it.
     ///
     /// # Errors
     /// It can't be started or reached.
-    pub fn start(kind: &LinkKind, options: &DeviceOptions) -> Result<(Self, Port), DeviceRunError> {
+    fn start(
+        kind: &LinkKind,
+        number: usize,
+        options: &DeviceOptions,
+    ) -> Result<(Self, Port), DeviceRunError> {
         let host = LinkConfig::new("host");
         match kind {
             LinkKind::Process(program) => {
@@ -161,7 +182,11 @@ impl Device {
                 let options = options.clone();
                 Ok((Self::Thread(thread::spawn(move || run(far, &options))), port))
             }
-            LinkKind::Path(path) => {
+            LinkKind::Paths(paths) => {
+                let path = paths.get(number).ok_or(DeviceRunError::Paths {
+                    ntbs: number + 1,
+                    paths: paths.len(),
+                })?;
                 let port = Port::create(path, &host).map_err(|error| match error {
                     LinkError::TimedOut { .. } => DeviceRunError::NotStarted {
                         path: path.clone(),
@@ -179,13 +204,95 @@ impl Device {
     ///
     /// # Errors
     /// It ended otherwise than in order.
-    pub fn join(self) -> Result<Option<Summary>, DeviceRunError> {
+    fn join(self) -> Result<Option<Summary>, DeviceRunError> {
         match self {
             Self::Process(mut process) => process.wait().map(|()| None),
             Self::Thread(thread) => thread.join().map_err(|_| DeviceRunError::Panic)?.map(Some),
             Self::Elsewhere => Ok(None),
         }
     }
+}
+
+/// The devices of a run, one for each NTB.
+pub struct Devices(Vec<(RequesterId, Device)>);
+
+impl Devices {
+    /// Starts a device for each NTB, and returns the host's ends of the links to them.
+    ///
+    /// # Errors
+    /// One can't be started or reached.
+    pub fn start(
+        kind: &LinkKind,
+        options: &DeviceOptions,
+        ntbs: &[Topology],
+    ) -> Result<(Self, Vec<Port>), DeviceRunError> {
+        if let LinkKind::Paths(paths) = kind
+            && paths.len() != ntbs.len()
+        {
+            return Err(DeviceRunError::Paths {
+                ntbs: ntbs.len(),
+                paths: paths.len(),
+            });
+        }
+        let (mut devices, mut ports) = (Vec::new(), Vec::new());
+        for (number, topology) in ntbs.iter().enumerate() {
+            let ntb = topology.ntb();
+            let options = DeviceOptions {
+                topology: topology.clone(),
+                every_cycle: options.every_cycle,
+                waves: options.waves.as_deref().map(|path| waves_of(path, number)),
+            };
+            let started = Device::start(kind, number, &options);
+            let (device, mut port) = started.map_err(|error| named(ntbs.len(), ntb, error))?;
+            if ntbs.len() > 1 {
+                port.set_peer_name(format!("device {ntb}"));
+            }
+            devices.push((ntb, device));
+            ports.push(port);
+        }
+        Ok((Self(devices), ports))
+    }
+
+    /// Waits until all have ended by themselves; the links must have ended or broken. What those in this process have
+    /// done.
+    ///
+    /// # Errors
+    /// The first that ended otherwise than in order.
+    pub fn join(self) -> Result<Vec<Summary>, DeviceRunError> {
+        let of = self.0.len();
+        let joined = self.0.into_iter().map(|(ntb, device)| {
+            let joined = device.join();
+            joined.map_err(|error| named(of, ntb, error))
+        });
+        // Also the others are waited for.
+        let joined: Vec<_> = joined.collect();
+        joined.into_iter().filter_map(Result::transpose).collect()
+    }
+}
+
+/// With the NTB that it is about, if there are several.
+fn named(of: usize, ntb: RequesterId, error: DeviceRunError) -> DeviceRunError {
+    match of {
+        1 => error,
+        _ => DeviceRunError::Of {
+            ntb,
+            source: Box::new(error),
+        },
+    }
+}
+
+/// Where the waves of an NTB go, numbered from 0: those of the second of `waves.fst` to `waves-2.fst`.
+pub fn waves_of(path: &Path, number: usize) -> PathBuf {
+    if number == 0 {
+        return path.to_owned();
+    }
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{}", number + 1));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
 }
 
 fn spawn(program: &Path, options: &DeviceOptions, stdin: OwnedFd) -> io::Result<Child> {

@@ -11,17 +11,17 @@ use host_model::driver::DriverError;
 use host_model::iommu::Config;
 use host_model::iommu::spec::features::{Efr, Efr2, FeatureError, Features};
 use host_model::linux::{Ivhd, Ivrs, LinuxDriver, Options, Profile};
-use host_model::machine::{Machine, MachineConfig, MemoryError, RunError, Timing};
+use host_model::machine::{LinkTo, Machine, MachineConfig, MemoryError, RunError, Timing};
 use host_model::pci::Function;
 use host_model::trace::{Ending, Event, Kind};
 use ntb_rtl::device::Summary;
 use serde::Serialize;
-use sim_bridge::link::{Link, LinkError};
+use sim_bridge::link::{Link, LinkError, Port};
 use sim_bridge::{RequesterId, SimTime};
 
-use crate::device::{Device, DeviceOptions, DeviceRunError, LinkKind};
+use crate::device::{DeviceOptions, DeviceRunError, Devices, LinkKind};
 use crate::lock_limit::LockLimit;
-use crate::rig::{CommandCounts, Finished, Rig, ScenarioError, count_commands};
+use crate::rig::{CommandCounts, Finished, Rig, ScenarioError, count_commands, mmio_window};
 use crate::scenario::{Chosen, Difference, Expected, Plan, Scenario, Steps, StepsError, Values};
 use crate::topology::{Topology, kernel_version};
 
@@ -165,6 +165,8 @@ pub struct Host {
     pub functions: Vec<Function>,
     /// The NTB is plugged in after start-up.
     pub hot_plug: bool,
+    /// Another NTB behind the same IOMMU, with what belongs to it on buses of its own: [`Topology::second`].
+    pub second: Option<Topology>,
 }
 
 impl Host {
@@ -180,7 +182,13 @@ impl Host {
             ivrs_aliases: spec.topology.ivrs().aliases.clone(),
             functions: Vec::new(),
             hot_plug: false,
+            second: None,
         }
+    }
+
+    /// How many NTBs there are.
+    pub fn ntbs(&self) -> usize {
+        1 + usize::from(self.second.is_some())
     }
 }
 
@@ -204,8 +212,8 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// What it ran on.
     pub hardware: Hardware,
-    /// What a device in this process has done.
-    pub device: Option<Summary>,
+    /// What the devices in this process have done.
+    pub devices: Vec<Summary>,
 }
 
 /// What a run's times depend on.
@@ -213,7 +221,9 @@ pub struct Outcome {
 pub struct Hardware {
     /// CPUs, numbered from 0.
     pub cpus: u32,
-    /// From one end of the link to the other.
+    /// The NTBs, by the number of the link that leads there.
+    pub ntbs: Vec<RequesterId>,
+    /// From one end of a link to the other.
     pub link_latency: SimTime,
     /// How long things take in the host.
     pub timing: Timing,
@@ -317,6 +327,11 @@ impl SimulationError {
         )
     }
 
+    /// What was asked for can't be run.
+    pub fn is_about_input(&self) -> bool {
+        self.is_about_steps() || matches!(self, Self::Device(DeviceRunError::Paths { .. }))
+    }
+
     /// The device went without ending the link.
     fn is_device_lost(&self) -> bool {
         matches!(
@@ -365,11 +380,16 @@ pub struct Recorded {
 /// The simulation fails. A bad verdict is no error.
 pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outcome, RunFailure> {
     let (host_options, steps) = Plan::of(spec).into_work()?;
-    let (device, port) = Device::start(link, device)?;
-    let host = host(spec, host_options, steps, Box::new(port));
-    let (device, finished, recorded) = match (device.join(), host) {
-        (Ok(summary), Ok((finished, recorded))) => (summary, finished, recorded),
-        // The host knows why it failed, unless it lost the device: then the device's own words say why.
+    let topologies: Vec<Topology> = [&spec.topology]
+        .into_iter()
+        .chain(&host_options.second)
+        .cloned()
+        .collect();
+    let (devices, ports) = Devices::start(link, device, &topologies)?;
+    let host = host(spec, host_options, steps, topologies, ports);
+    let (devices, finished, recorded) = match (devices.join(), host) {
+        (Ok(summaries), Ok((finished, recorded))) => (summaries, finished, recorded),
+        // The host knows why it failed, unless it lost a device: then the device's own words say why.
         (Err(error), Err(host)) if host.error.is_device_lost() => {
             let error = error.into();
             return Err(RunFailure { error, ..host });
@@ -402,7 +422,7 @@ pub fn run(spec: &Spec, link: &LinkKind, device: &DeviceOptions) -> Result<Outco
         findings,
         events,
         hardware,
-        device,
+        devices,
     })
 }
 
@@ -410,9 +430,9 @@ fn host(
     spec: &Spec,
     host: Host,
     steps: Steps,
-    link: Box<dyn Link>,
+    topologies: Vec<Topology>,
+    ports: Vec<Port>,
 ) -> Result<(Finished, Recorded), RunFailure> {
-    let topology = spec.topology.clone();
     let kernel = kernel_version(&spec.profile);
     let config = MachineConfig {
         cpus: host.cpus,
@@ -422,20 +442,30 @@ fn host(
         },
         timing: host.timing.clone(),
         seed: spec.seed,
-        ..MachineConfig::new(topology.ntb())
+        ..MachineConfig::default()
     };
     let hardware = Hardware {
         cpus: config.cpus,
-        link_latency: link.latency(),
+        ntbs: topologies.iter().map(Topology::ntb).collect(),
+        link_latency: ports.first().map_or(SimTime::ZERO, Port::latency),
         timing: config.timing.clone(),
     };
-    let machine = Machine::new(config, link)?;
-    let tree = Rc::new(RefCell::new(topology.tree(kernel)));
-    let ivrs = Ivrs {
+    let links = topologies.iter().zip(ports).enumerate();
+    let links = links
+        .map(|(number, (topology, port))| LinkTo::new(topology.ntb(), port).with_window(mmio_window(number)));
+    let machine = Machine::new(config, links)?;
+    let mut tree = spec.topology.tree(kernel);
+    let mut ivrs = Ivrs {
         ivhd: spec.irte.ivhd(host.efr, host.efr2),
-        last_bdf: topology.last_bdf(),
+        last_bdf: spec.topology.last_bdf(),
         aliases: host.ivrs_aliases.clone(),
     };
+    if let Some(second) = &host.second {
+        tree.join(second.tree(kernel)).map_err(ScenarioError::from)?;
+        ivrs.last_bdf = ivrs.last_bdf.max(second.last_bdf());
+        ivrs.aliases.extend(&second.ivrs().aliases);
+    }
+    let tree = Rc::new(RefCell::new(tree));
     let driver = Rc::new(LinuxDriver::new(
         spec.profile,
         host.options,
@@ -448,11 +478,11 @@ fn host(
         checker.limit_lock_holds(spec.lock_limit.0);
     });
     let finished = machine.run(|cpu| async move {
-        let rig = Rig::start(cpu, topology, kernel, &host, driver, tree).await?;
+        let rig = Rig::start(cpu, topologies, kernel, &host, driver, tree).await?;
         steps.run(&rig).await?;
         Ok::<_, ScenarioError>(rig.finish().await)
     });
-    // Also after a failure: the device then ends in order too.
+    // Also after a failure: the devices then end in order too.
     let ended = machine.end();
     let recorded = Recorded {
         findings: machine

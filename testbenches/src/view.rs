@@ -21,7 +21,7 @@ use host_model::trace::{Event, Kind, Loss};
 use ntb_rtl::registers;
 use sim_bridge::tlp::{Body, MemWrite, Tlp};
 
-use crate::rig::MMIO_WINDOW;
+use crate::rig::{MMIO_WINDOW, MMIO_WINDOW_BYTES};
 
 /// The sequence from the scenario's first step on. Repetitions over consecutive requester IDs are folded.
 pub fn sequence(events: &[Event]) -> String {
@@ -171,14 +171,15 @@ pub fn irte(raw: u128, format: IrteFormat) -> String {
     )
 }
 
-/// A write to the NTB's MSI-X table.
+/// A write to an NTB's MSI-X table.
 fn msix_write(write: &MemWrite) -> Option<Line> {
     let table = registers::msix_entry(0)..registers::MSIX_PENDING;
-    let offset = write
-        .address
-        .checked_sub(MMIO_WINDOW)
-        .filter(|offset| table.contains(offset))?
-        - table.start;
+    let offset = write.address.checked_sub(MMIO_WINDOW)?;
+    let (ntb, offset) = (offset / MMIO_WINDOW_BYTES, offset % MMIO_WINDOW_BYTES);
+    if !table.contains(&offset) {
+        return None;
+    }
+    let offset = offset - table.start;
     let value = u32::from_le_bytes(*write.data.first_chunk()?);
     let vector = u16::try_from(offset / 16).ok()?;
     let after = match offset % 16 {
@@ -188,7 +189,11 @@ fn msix_write(write: &MemWrite) -> Option<Line> {
         _ if value & 1 != 0 => " masked".to_owned(),
         _ => " unmasked".to_owned(),
     };
-    Some(Line::numbered("cpu     MSI-X vector ", vector, after))
+    let before = match ntb {
+        0 => "cpu     MSI-X vector ".to_owned(),
+        ntb => format!("cpu     NTB {} MSI-X vector ", ntb + 1),
+    };
+    Some(Line::numbered(before, vector, after))
 }
 
 fn about(does: &str, event: &IommuEvent, after: String) -> Line {

@@ -43,7 +43,7 @@ mod tests {
     use sim_bridge::tlp::Body;
 
     use super::*;
-    use crate::machine::{Machine, MachineConfig};
+    use crate::machine::{LinkTo, Machine, MachineConfig};
     use crate::pci::config;
     use crate::scripted::ScriptedDevice;
 
@@ -59,7 +59,8 @@ mod tests {
             .config(config::COMMAND, 0, 0xffff)
             .config(config::BAR0, 0xc, 0xfffe_0000)
             .config(config::BAR0 + 4, 0, u32::MAX);
-        let machine = Machine::new(MachineConfig::new(ID), Box::new(device.clone())).expect("memory");
+        let machine =
+            Machine::new(MachineConfig::default(), [LinkTo::new(ID, device.clone())]).expect("memory");
         let sent_before = machine.run(|cpu| async move {
             for (register, value) in [
                 (config::COMMAND, 6),

@@ -59,13 +59,13 @@ pub(super) struct RunArgs {
     /// Write all events to FILE: lines of JSON, or for ui.perfetto.dev if its name ends in .pftrace
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
-    /// Write the RTL's waves to FILE, in FST (one run only)
+    /// Write the RTL's waves to FILE, in FST (one run only); of a second NTB with -2 in the name
     #[arg(long, value_name = "FILE")]
     pub(super) waves: Option<PathBuf>,
-    /// Where the device runs: process, thread, or a path with a /, at which you start `device` (one run only) [default:
-    /// process; thread with --all and --seeds]
+    /// Where the device runs: process, thread, or a path with a /, at which you start `device` (one run only; with two
+    /// NTBs, given twice) [default: process; thread with --all and --seeds]
     #[arg(long, value_name = "LINK", value_parser = link)]
-    pub(super) link: Option<LinkKind>,
+    pub(super) link: Vec<LinkKind>,
     /// Evaluate every clock cycle, also while the RTL is idle
     #[arg(long)]
     pub(super) every_cycle: bool,

@@ -6,12 +6,13 @@ use super::arguments::{Format, RunArgs};
 use super::files::{Named, check_distinct};
 use super::output::{JsonArray, complain, emit, progress};
 use super::selection::{once_each, selection};
-use super::values::process;
+use super::values::{joined, process};
 use super::{AS_EXPECTED, BAD_INPUT, NOT_AS_EXPECTED, Stop, all, cannot_write, seeds, stop};
 use crate::device::{self, DeviceOptions, LinkKind};
 use crate::report::json::RunJson;
 use crate::report::text;
 use crate::run::{Outcome, RunFailure, Spec, run};
+use crate::scenario::Plan;
 use crate::trace_file::TraceFile;
 
 pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
@@ -33,10 +34,12 @@ pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
         };
     }
     let specs = selection.specs(&once_each(&args.seed));
-    let link = args.link.clone().map_or_else(process, Ok).map_err(Stop::Input)?;
+    let link = joined(&args.link)?
+        .map_or_else(process, Ok)
+        .map_err(Stop::Input)?;
     for (flag, given) in [
         ("--waves", args.waves.is_some()),
-        ("--link PATH", matches!(link, LinkKind::Path(_))),
+        ("--link PATH", matches!(link, LinkKind::Paths(_))),
     ] {
         if given && specs.len() != 1 {
             return Err(Stop::Input(format!(
@@ -46,8 +49,11 @@ pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
         }
     }
     check_files(args, &link)?;
-    if let Some(waves) = &args.waves {
-        device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
+    if let (Some(waves), [spec]) = (&args.waves, &specs[..]) {
+        for number in 0..Plan::of(spec).host.ntbs() {
+            let waves = device::waves_of(waves, number);
+            device::check_writable(&waves).map_err(|error| cannot_write(&waves, &error))?;
+        }
     }
     let trace = args.trace.as_deref().map(TraceFile::create).transpose()?;
     let mut results = Results {
@@ -64,15 +70,16 @@ pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
 
 /// Whether what is written is what is written elsewhere, or read.
 fn check_files(args: &RunArgs, link: &LinkKind) -> Result<(), Stop> {
-    let link = match link {
-        LinkKind::Path(path) => Some(path.as_path()),
-        LinkKind::Process(_) | LinkKind::Thread => None,
+    let links = match link {
+        LinkKind::Paths(paths) => &paths[..],
+        LinkKind::Process(_) | LinkKind::Thread => &[],
     };
-    let written = [
-        Named::new("--link", link),
+    let links = links.iter().map(|path| Named::new("--link", Some(path)));
+    let mut written: Vec<_> = links.collect();
+    written.extend([
         Named::new("--trace", args.trace.as_deref()),
         Named::new("--waves", args.waves.as_deref()),
-    ];
+    ]);
     let read = args
         .aliases
         .iter()
@@ -102,13 +109,16 @@ impl Results {
                 continue;
             }
             let wants = match link {
-                LinkKind::Path(path) => {
-                    format!(
-                        ", with `ntb-cosim device --link {} --aliases {}`",
-                        path.display(),
-                        spec.topology
-                    )
-                }
+                LinkKind::Paths(paths) => paths
+                    .iter()
+                    .map(|path| {
+                        format!(
+                            ", with `ntb-cosim device --link {} --aliases {}`",
+                            path.display(),
+                            spec.topology
+                        )
+                    })
+                    .collect(),
                 LinkKind::Process(_) | LinkKind::Thread => String::new(),
             };
             progress(&format!("[{}/{}] {name}{wants}", n + 1, specs.len()));

@@ -4,6 +4,7 @@ use host_model::linux::Profile;
 
 use super::Stop;
 use super::arguments::RunArgs;
+use super::values::joined;
 use crate::device::{DeviceOptions, LinkKind};
 use crate::matrix::Selection;
 use crate::run::{IrteFormat, Outcome, SimulationError, Spec, run};
@@ -52,10 +53,11 @@ pub(super) fn selection(args: &RunArgs) -> Result<Selection, Stop> {
 pub(super) fn many(
     args: &RunArgs,
 ) -> Result<impl Fn(&Spec) -> Result<Outcome, SimulationError> + Sync, Stop> {
-    if let Some(LinkKind::Path(_)) = args.link {
+    let link = joined(&args.link)?;
+    if let Some(LinkKind::Paths(_)) = link {
         return Err(Stop::Input("--link PATH is for one run".to_owned()));
     }
-    let link = args.link.clone().unwrap_or(LinkKind::Thread);
+    let link = link.unwrap_or(LinkKind::Thread);
     let every_cycle = args.every_cycle;
     Ok(move |spec: &Spec| {
         let options = DeviceOptions {

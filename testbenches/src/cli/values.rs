@@ -6,6 +6,7 @@ use std::fmt::Display;
 use clap::builder::PossibleValuesParser;
 use host_model::linux::{Profile, UnknownProfile};
 
+use super::Stop;
 use crate::device::LinkKind;
 use crate::report::finding_id::{FindingId, ParseFindingIdError};
 use crate::scenario::Scenario;
@@ -15,10 +16,28 @@ pub(super) fn link(text: &str) -> Result<LinkKind, String> {
     match text {
         "process" => process(),
         "thread" => Ok(LinkKind::Thread),
-        path if path.contains('/') => Ok(LinkKind::Path(path.into())),
+        path if path.contains('/') => Ok(LinkKind::Paths(vec![path.into()])),
         other => Err(format!(
             "`{other}` is none of process, thread, or a path with a /"
         )),
+    }
+}
+
+/// What `--link` says in all; several are paths.
+pub(super) fn joined(links: &[LinkKind]) -> Result<Option<LinkKind>, Stop> {
+    let paths = || {
+        let path = |link: &LinkKind| match link {
+            LinkKind::Paths(paths) => Some(paths.clone()),
+            LinkKind::Process(_) | LinkKind::Thread => None,
+        };
+        links.iter().map(path).collect::<Option<Vec<_>>>()
+    };
+    match links {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        _ => paths()
+            .map(|paths| Some(LinkKind::Paths(paths.concat())))
+            .ok_or_else(|| Stop::Input("--link is given more than once, and not for paths only".to_owned())),
     }
 }
 
@@ -31,7 +50,7 @@ pub(super) fn process() -> Result<LinkKind, String> {
 /// One that needs nobody else.
 pub(super) fn own_link(text: &str) -> Result<LinkKind, String> {
     match link(text)? {
-        LinkKind::Path(_) => Err("`explain` starts the device itself: process or thread".to_owned()),
+        LinkKind::Paths(_) => Err("`explain` starts the device itself: process or thread".to_owned()),
         own => Ok(own),
     }
 }

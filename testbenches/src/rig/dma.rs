@@ -25,9 +25,10 @@ impl Rig {
     /// The NTB writes to memory at `address` under every ID, one after the other, each waited for.
     pub async fn write_memory_under_every_id(&self, address: u64) {
         for (data, &id) in (1..).zip(self.ids()) {
-            let ended = self.cpu.machine().writes_ended();
+            let machine = self.cpu.machine();
+            let ended = machine.writes_ended_from(self.ntb);
             self.send_write(address, data, id).await;
-            self.cpu.machine().wait_for_writes(ended + 1, LOST_AFTER).await;
+            machine.wait_for_writes(self.ntb, ended + 1, LOST_AFTER).await;
         }
     }
 }

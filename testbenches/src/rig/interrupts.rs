@@ -15,7 +15,7 @@ impl Rig {
     /// # Errors
     /// It is not allocated, or no longer.
     pub fn irq(&self, vector: usize) -> Result<Irq, ScenarioError> {
-        let irqs = self.shared.ntb_irqs.borrow();
+        let irqs = self.this().irqs.borrow();
         let irq = irqs.get(vector).copied();
         irq.ok_or(ScenarioError::NotApplicable("an interrupt of the NTB"))
     }
@@ -25,7 +25,7 @@ impl Rig {
     /// # Errors
     /// It was never allocated.
     pub fn message(&self, vector: usize) -> Result<MsiMessage, ScenarioError> {
-        let messages = self.shared.messages.borrow();
+        let messages = self.this().messages.borrow();
         let message = messages.get(vector).copied();
         message.ok_or(ScenarioError::NotApplicable("a message of the NTB"))
     }
@@ -56,7 +56,7 @@ impl Rig {
     }
 
     async fn request_each(&self, irqs: Vec<Irq>, on: u32) -> Result<(), ScenarioError> {
-        *self.shared.messages.borrow_mut() = irqs
+        *self.this().messages.borrow_mut() = irqs
             .iter()
             .filter_map(|&irq| self.cpu.machine().irqs().message(irq))
             .collect();
@@ -70,7 +70,7 @@ impl Rig {
             });
             self.core().request(&self.cpu, irq, on, handler).await?;
         }
-        *self.shared.ntb_irqs.borrow_mut() = irqs;
+        *self.this().irqs.borrow_mut() = irqs;
         Ok(())
     }
 
@@ -81,7 +81,7 @@ impl Rig {
     pub async fn free_ntb_irqs(&self) -> Result<(), ScenarioError> {
         self.irq(0)?;
         let core = self.core();
-        let irqs = self.shared.ntb_irqs.take();
+        let irqs = self.this().irqs.take();
         for &irq in &irqs {
             core.free_irq(&self.cpu, irq).await?;
         }

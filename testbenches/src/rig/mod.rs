@@ -1,4 +1,4 @@
-//! What every scenario works with: a started host, an NTB whose driver is bound, and a neighbour.
+//! What every scenario works with: a started host, NTBs whose drivers are bound, and neighbours.
 
 mod dma;
 mod interrupts;
@@ -9,6 +9,7 @@ mod power;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use host_model::driver::{DriverError, IommuDriver, MsiMessage};
@@ -17,6 +18,7 @@ use host_model::linux::LinuxDriver;
 use host_model::machine::Cpu;
 use host_model::pci::{EnumerateError, Found, KernelVersion, PciTree, TreeError, enumerate};
 use host_model::trace::{Event, Kind, Source};
+use ntb_rtl::registers;
 use sim_bridge::{RequesterId, SimTime};
 
 pub use power::Sleep;
@@ -24,13 +26,21 @@ pub use power::Sleep;
 use crate::run::Host;
 use crate::topology::Topology;
 
-/// Where BARs are put.
+/// Where BARs are put: the memory window of the root port above the first NTB. The others' windows follow.
 pub(crate) const MMIO_WINDOW: u64 = 0xe000_0000;
+/// Bytes of such a window.
+pub(crate) const MMIO_WINDOW_BYTES: u64 = 0x0100_0000;
 /// MSI-X tables of other functions, a page each.
 const OTHER_TABLES: u64 = 0xd000_0000;
 const PAGE: u64 = 0x1000;
 /// Interrupts and writes to memory end within some microseconds; what has not by then never will.
 const LOST_AFTER: SimTime = SimTime::from_us(100);
+
+/// Of the NTB with this number.
+pub(crate) fn mmio_window(ntb: usize) -> RangeInclusive<u64> {
+    let start = MMIO_WINDOW + ntb as u64 * MMIO_WINDOW_BYTES;
+    start..=start + MMIO_WINDOW_BYTES - 1
+}
 
 /// A scenario could not do what it is about.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +83,9 @@ pub enum ScenarioError {
         /// What it should read.
         expected: u64,
     },
+    /// There are not so many NTBs.
+    #[error("the scenario's host has no second NTB")]
+    NoSecondNtb,
     /// A step needs what one that was left out would have done.
     #[error("there is not {0}: the step that sees to it is left out")]
     NotApplicable(&'static str),
@@ -81,29 +94,38 @@ pub enum ScenarioError {
 /// Commands by name.
 pub type CommandCounts = BTreeMap<&'static str, u64>;
 
-/// The host and its devices, as a scenario sees them. Clones share them.
+/// The host and its devices, as a scenario sees them: what is said of the NTB is meant of the first, or of the
+/// [`second`](Self::second). Clones share them.
 #[derive(Clone)]
 pub struct Rig {
     /// Where the scenario's code runs.
     pub cpu: Cpu,
+    /// The number of the NTB.
+    ntb: usize,
     shared: Rc<Shared>,
 }
 
 struct Shared {
     core: IrqCore,
     driver: Rc<LinuxDriver>,
-    ntb: Found,
-    /// The neighbour first.
+    ntbs: Vec<Ntb>,
+    /// The neighbours first.
     others: Vec<MsixDevice>,
-    topology: Topology,
-    /// By vector, while they are allocated.
-    ntb_irqs: RefCell<Vec<Irq>>,
     messages_of: RefCell<BTreeMap<RequesterId, MsiMessage>>,
-    /// By vector, also after it is freed.
-    messages: RefCell<Vec<MsiMessage>>,
     raised: Cell<u64>,
     asleep: power::Asleep,
     commands_per_move: RefCell<Option<CommandCounts>>,
+}
+
+struct Ntb {
+    found: Found,
+    topology: Topology,
+    /// By vector, while they are allocated.
+    irqs: RefCell<Vec<Irq>>,
+    /// By vector, also after it is freed.
+    messages: RefCell<Vec<MsiMessage>>,
+    /// What it had sent when it lost its power.
+    sent_before: Cell<u64>,
 }
 
 /// The first series that frees the old vector of a move by a timer: "x86/vector: Replace IRQ_MOVE_CLEANUP_VECTOR with a
@@ -117,7 +139,7 @@ impl Rig {
     /// See [`ScenarioError`].
     pub async fn start(
         cpu: Cpu,
-        topology: Topology,
+        topologies: Vec<Topology>,
         kernel: KernelVersion,
         host: &Host,
         driver: Rc<LinuxDriver>,
@@ -131,49 +153,70 @@ impl Rig {
             tree.borrow_mut().add(function.clone())?;
         }
         let others = host.functions.iter().map(|function| function.id);
-        let others: Vec<RequesterId> = topology.neighbours().iter().copied().chain(others).collect();
+        let neighbours = topologies
+            .iter()
+            .flat_map(|topology| topology.neighbours())
+            .copied();
+        let others: Vec<RequesterId> = neighbours.chain(others).collect();
         // Linux probes them as they are found: above before below.
         let mut functions: Vec<RequesterId> = tree.borrow().functions().map(|function| function.id).collect();
         functions.retain(|id| !others.contains(id));
-        let ntb = if host.hot_plug {
+        let mut found = Vec::new();
+        if host.hot_plug {
             functions.extend(&others);
             cpu.call("take_devices", async |cpu| {
                 driver.take_devices(&cpu, &functions).await
             })
             .await?;
-            let mut ntb = enumerate(&cpu, topology.ntb(), MMIO_WINDOW, kernel).await?;
-            tree.borrow_mut().add(ntb.function.clone())?;
-            // device_add comes before the final fixups.
-            cpu.call("probe", async |cpu| driver.probe(&cpu, topology.ntb()).await)
-                .await?;
-            ntb.final_fixups(&cpu, kernel).await;
-            if let Some(function) = tree.borrow_mut().get_mut(topology.ntb()) {
-                let found = ntb.function.dma_aliases.iter();
-                function.dma_aliases.extend(found);
+            for (number, topology) in topologies.iter().enumerate() {
+                let window = *mmio_window(number).start();
+                let mut ntb = enumerate(&cpu, topology.ntb(), window, kernel).await?;
+                tree.borrow_mut().add(ntb.function.clone())?;
+                // device_add comes before the final fixups.
+                cpu.call("probe", async |cpu| driver.probe(&cpu, topology.ntb()).await)
+                    .await?;
+                ntb.final_fixups(&cpu, kernel).await;
+                if let Some(function) = tree.borrow_mut().get_mut(topology.ntb()) {
+                    let found = ntb.function.dma_aliases.iter();
+                    function.dma_aliases.extend(found);
+                }
+                found.push(ntb);
             }
-            ntb
         } else {
-            let mut ntb = enumerate(&cpu, topology.ntb(), MMIO_WINDOW, kernel).await?;
-            ntb.final_fixups(&cpu, kernel).await;
-            tree.borrow_mut().add(ntb.function.clone())?;
-            functions.push(topology.ntb());
+            for (number, topology) in topologies.iter().enumerate() {
+                let window = *mmio_window(number).start();
+                let mut ntb = enumerate(&cpu, topology.ntb(), window, kernel).await?;
+                ntb.final_fixups(&cpu, kernel).await;
+                tree.borrow_mut().add(ntb.function.clone())?;
+                functions.push(topology.ntb());
+                found.push(ntb);
+            }
             functions.extend(&others);
             cpu.call("take_devices", async |cpu| {
                 driver.take_devices(&cpu, &functions).await
             })
             .await?;
-            ntb
-        };
-        if ntb.function != topology.expected_ntb(kernel) {
-            return Err(ScenarioError::WrongDevice {
+        }
+        let mut ntbs = Vec::new();
+        for (topology, found) in topologies.into_iter().zip(found) {
+            if found.function != topology.expected_ntb(kernel) {
+                return Err(ScenarioError::WrongDevice {
+                    topology,
+                    vendor_device: found.function.vendor_device,
+                    aliases: found.function.dma_aliases.iter().count(),
+                });
+            }
+            cpu.machine()
+                .irqs_mut()
+                .add_function(topology.ntb(), topology.ids().iter().copied());
+            ntbs.push(Ntb {
+                found,
                 topology,
-                vendor_device: ntb.function.vendor_device,
-                aliases: ntb.function.dma_aliases.iter().count(),
+                irqs: RefCell::default(),
+                messages: RefCell::default(),
+                sent_before: Cell::new(0),
             });
         }
-        cpu.machine()
-            .irqs_mut()
-            .add_function(topology.ntb(), topology.ids().iter().copied());
         let mut msix = Vec::new();
         for (n, &id) in (0..).zip(&others) {
             let table = OTHER_TABLES + n * PAGE;
@@ -188,15 +231,13 @@ impl Rig {
         }
         Ok(Self {
             cpu,
+            ntb: 0,
             shared: Rc::new(Shared {
                 core: IrqCore::new(driver.clone()),
                 driver,
-                ntb,
+                ntbs,
                 others: msix,
-                topology,
-                ntb_irqs: RefCell::default(),
                 messages_of: RefCell::default(),
-                messages: RefCell::default(),
                 raised: Cell::new(0),
                 asleep: power::Asleep::default(),
                 commands_per_move: RefCell::default(),
@@ -208,8 +249,31 @@ impl Rig {
     pub fn on(&self, cpu: u32) -> Self {
         Self {
             cpu: self.cpu.machine().cpu(cpu),
-            shared: self.shared.clone(),
+            ..self.clone()
         }
+    }
+
+    /// The same, about the second NTB.
+    ///
+    /// # Errors
+    /// There is one only.
+    pub fn second(&self) -> Result<Self, ScenarioError> {
+        match self.shared.ntbs.len() {
+            0 | 1 => Err(ScenarioError::NoSecondNtb),
+            _ => Ok(Self {
+                ntb: 1,
+                ..self.clone()
+            }),
+        }
+    }
+
+    fn this(&self) -> &Ntb {
+        &self.shared.ntbs[self.ntb]
+    }
+
+    /// The same about each NTB.
+    fn each(&self) -> impl Iterator<Item = Self> {
+        (0..self.shared.ntbs.len()).map(|ntb| Self { ntb, ..self.clone() })
     }
 
     /// Says in the trace what comes next.
@@ -225,12 +289,12 @@ impl Rig {
 
     /// The NTB.
     pub fn ntb(&self) -> &Found {
-        &self.shared.ntb
+        &self.this().found
     }
 
     /// A function that is there beside the NTB and never sends an interrupt.
     pub fn neighbour(&self) -> RequesterId {
-        self.shared.topology.neighbours()[0]
+        self.this().topology.neighbours()[0]
     }
 
     /// A function beside the NTB.
@@ -244,7 +308,7 @@ impl Rig {
 
     /// The IDs under which the NTB's messages arrive, its own first, each once.
     pub fn ids(&self) -> &[RequesterId] {
-        self.shared.topology.ids()
+        self.this().topology.ids()
     }
 
     /// The first of [`ids`](Self::ids) alone.
@@ -265,13 +329,30 @@ impl Rig {
         self.cpu.machine().wait_for_endings(raised, LOST_AFTER).await;
     }
 
-    /// The end: what the NTB itself says of the messages that it sent.
+    /// What the NTBs themselves say of the interrupts that they sent, one by one.
+    async fn sent(&self) -> Vec<u64> {
+        let mut sent = Vec::new();
+        for rig in self.each() {
+            // It counts all of its writes.
+            let writes = rig.cpu.machine().writes_ended_from(rig.ntb);
+            let before = rig.this().sent_before.get();
+            let all = before + rig.read(registers::SENT, 4).await;
+            sent.push(all.saturating_sub(writes));
+        }
+        sent
+    }
+
+    /// The end.
     pub(crate) async fn finish(&self) -> Finished {
+        let sent = self.sent().await;
+        let raised = self.shared.raised.get().max(sent.iter().sum());
         let machine = self.cpu.machine();
-        let sent = self.sent().await.saturating_sub(machine.writes_ended());
-        let raised = self.shared.raised.get().max(sent);
         if raised > machine.interrupts_ended() {
-            machine.with_checker(|checker| checker.never_ended(self.shared.topology.ntb()));
+            let missing = |&(number, sent): &(usize, u64)| sent > machine.interrupts_ended_from(number);
+            // One that a scenario waited for and the NTB never sent is that of the first.
+            let (number, _) = sent.iter().copied().enumerate().find(missing).unwrap_or_default();
+            let ntb = self.shared.ntbs[number].topology.ntb();
+            machine.with_checker(|checker| checker.never_ended(ntb));
         }
         Finished {
             raised,

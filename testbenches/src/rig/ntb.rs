@@ -1,4 +1,4 @@
-//! The NTB: its registers, its doorbells, and messages under any ID.
+//! An NTB: its registers, its doorbells, and messages under any ID.
 
 use host_model::driver::MsiMessage;
 use ntb_rtl::registers;
@@ -21,7 +21,7 @@ impl Rig {
     pub async fn ring(&self, vector: usize, id: RequesterId) {
         self.write(
             registers::rid_policy(vector),
-            self.shared.topology.rid_mode(id).to_register(),
+            self.this().topology.rid_mode(id).to_register(),
         )
         .await;
         let bit = 1 << vector;
@@ -101,10 +101,9 @@ impl Rig {
         }
     }
 
-    /// Waits until all that the NTB has sent has ended somewhere.
+    /// Waits until all that has been sent, by whichever NTB, has ended somewhere.
     pub async fn settle(&self) {
-        let writes = self.cpu.machine().writes_ended();
-        let sent = self.sent().await.saturating_sub(writes);
+        let sent: u64 = self.sent().await.iter().sum();
         let more = sent.saturating_sub(self.shared.raised.get());
         self.raised(more).await;
     }

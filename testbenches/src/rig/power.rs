@@ -1,6 +1,6 @@
 //! The machine falls asleep and wakes up.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use host_model::pci::SavedState;
 use ntb_rtl::registers;
@@ -21,9 +21,8 @@ pub enum Sleep {
 /// What is remembered of a machine that sleeps.
 #[derive(Default)]
 pub(super) struct Asleep {
-    saved: RefCell<Option<SavedState>>,
-    /// What the NTB had sent when it lost its power.
-    sent_before: Cell<u64>,
+    /// Of each NTB.
+    saved: RefCell<Option<Vec<SavedState>>>,
 }
 
 impl Rig {
@@ -34,7 +33,10 @@ impl Rig {
     pub async fn suspend(&self, sleep: Sleep) -> Result<(), ScenarioError> {
         let core = self.core();
         core.suspend_device_irqs(&self.cpu).await;
-        let saved = SavedState::save(&self.cpu, self.ids()[0]).await;
+        let mut saved = Vec::new();
+        for rig in self.each() {
+            saved.push(SavedState::save(&self.cpu, rig.ids()[0]).await);
+        }
         *self.shared.asleep.saved.borrow_mut() = Some(saved);
         if sleep != Sleep::Idle {
             for cpu in 1..self.cpu.machine().cpus() {
@@ -55,9 +57,11 @@ impl Rig {
     pub async fn sleep(&self, sleep: Sleep) -> Result<(), ScenarioError> {
         self.saved()?;
         if sleep == Sleep::Memory {
-            let asleep = &self.shared.asleep;
-            let sent = self.read(registers::SENT, 4).await;
-            asleep.sent_before.set(asleep.sent_before.get() + sent);
+            for rig in self.each() {
+                let sent = rig.read(registers::SENT, 4).await;
+                let before = &rig.this().sent_before;
+                before.set(before.get() + sent);
+            }
             self.cpu.machine().power_cycle().await;
         }
         Ok(())
@@ -79,20 +83,17 @@ impl Rig {
                 core.cpu_up(&self.cpu, cpu).await?;
             }
         }
-        saved.restore(&self.cpu).await;
-        core.restore_msi_state(&self.cpu, self.ids()[0]).await;
+        for (rig, saved) in self.each().zip(saved) {
+            saved.restore(&self.cpu).await;
+            core.restore_msi_state(&self.cpu, rig.ids()[0]).await;
+        }
         core.resume_device_irqs(&self.cpu).await;
         self.shared.asleep.saved.take();
         Ok(())
     }
 
-    fn saved(&self) -> Result<SavedState, ScenarioError> {
+    fn saved(&self) -> Result<Vec<SavedState>, ScenarioError> {
         let saved = self.shared.asleep.saved.borrow().clone();
         saved.ok_or(ScenarioError::NotApplicable("a suspended machine"))
-    }
-
-    /// Writes that the NTB says it has sent, interrupts and others.
-    pub(super) async fn sent(&self) -> u64 {
-        self.shared.asleep.sent_before.get() + self.read(registers::SENT, 4).await
     }
 }

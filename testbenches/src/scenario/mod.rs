@@ -19,6 +19,7 @@ mod move_under_load;
 mod multi_msi;
 mod no_alias;
 mod no_translation;
+mod one_ntb_removed;
 mod parameter;
 mod plan;
 mod reasons;
@@ -32,6 +33,7 @@ mod tables_of_2048;
 mod teardown_in_flight;
 #[cfg(test)]
 mod tests;
+mod two_ntbs;
 mod two_vectors;
 mod wait_never_completes;
 
@@ -58,10 +60,12 @@ pub struct Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         affinity_move::SCENARIO,
         move_under_load::SCENARIO,
         two_vectors::SCENARIO,
+        two_ntbs::SCENARIO,
+        one_ntb_removed::SCENARIO,
         multi_msi::SCENARIO,
         cpu_unplug::SCENARIO,
         mask_and_pending::SCENARIO,

@@ -1,7 +1,7 @@
 //! Expectations that several scenarios share.
 
 use host_model::checker::FindingKind;
-use host_model::linux::{CloneAlias, FlushedIds, IrtCacheDisable, TableIds};
+use host_model::linux::{CloneAlias, FlushedIds, IrtCacheDisable, TableIds, WaitNumber};
 use sim_bridge::RequesterId;
 
 use super::Expected;
@@ -119,6 +119,16 @@ pub(super) fn and_blocked_without_table(spec: &Spec, expected: Expected) -> Expe
             }
         },
     )
+}
+
+/// And, of two CPUs that flush at the same time, what some orders of numbers make them wait for.
+pub(super) fn and_held_where_numbers_pass_each_other(spec: &Spec, expected: Expected) -> Expected {
+    let wait = spec.profile.completion_wait;
+    if wait.number == WaitNumber::BeforeLock && !wait.polls_under_lock {
+        // Numbers that are queued out of order: who waits for the higher one times out if it looks too late.
+        return expected.or_else([FindingKind::Held]);
+    }
+    expected
 }
 
 /// Why [`unflushed_ids`] has any; `None` if it has none.

@@ -1,7 +1,4 @@
-use host_model::checker::FindingKind;
-use host_model::linux::WaitNumber;
-
-use super::reasons::stale_where_not_flushed;
+use super::reasons::{and_held_where_numbers_pass_each_other, stale_where_not_flushed};
 use super::{Expected, Parameter, Plan, Scenario};
 use crate::rig::Rig;
 use crate::run::Spec;
@@ -55,11 +52,5 @@ async fn both(rig: &Rig) -> Result<(), crate::rig::ScenarioError> {
 }
 
 fn expected(spec: &Spec) -> Expected {
-    let expected = stale_where_not_flushed(spec);
-    let wait = spec.profile.completion_wait;
-    if wait.number == WaitNumber::BeforeLock && !wait.polls_under_lock {
-        // Numbers that are queued out of order: who waits for the higher one times out if it looks too late.
-        return expected.or_else([FindingKind::Held]);
-    }
-    expected
+    and_held_where_numbers_pass_each_other(spec, stale_where_not_flushed(spec))
 }

@@ -80,12 +80,20 @@ fn hex(value: impl LowerHex) -> Value {
 /// In results, as in `rtl` and `cpu0`.
 pub(super) fn source(source: Source) -> String {
     match source {
-        Source::Rtl => "rtl".to_owned(),
-        Source::Link => "link".to_owned(),
+        Source::Rtl(link) => format!("rtl{}", numbered(link)),
+        Source::Link(link) => format!("link{}", numbered(link)),
         Source::Iommu => "iommu".to_owned(),
         Source::Cpu(cpu) => format!("cpu{cpu}"),
         Source::Driver(_) => "driver".to_owned(),
         Source::Scenario => "scenario".to_owned(),
+    }
+}
+
+/// What the names of a link and its device end with: those of the second with 2.
+pub(super) fn numbered(link: usize) -> String {
+    match link {
+        0 => String::new(),
+        link => (link + 1).to_string(),
     }
 }
 
@@ -125,6 +133,7 @@ impl Record {
             .with("command", spec.command())
             .with("cpus", hardware.cpus)
             .with("link_latency_ps", hardware.link_latency.as_ps())
+            .with_some("second_ntb", hardware.ntbs.get(1).copied())
     }
 
     /// What became of a run, at its end.

@@ -45,6 +45,7 @@ const FLUSH: Command = Command::InvalidateInterruptTable(ALIAS);
 pub(super) fn hardware() -> Hardware {
     Hardware {
         cpus: 2,
+        ntbs: vec![NTB],
         link_latency: SimTime::from_ns(500),
         timing: Timing::default(),
     }
@@ -76,7 +77,7 @@ pub(super) fn outcome(events: Vec<Event>, findings: Vec<Finding>) -> Outcome {
         findings,
         events,
         hardware: hardware(),
-        device: None,
+        devices: Vec::new(),
     }
 }
 
@@ -353,8 +354,8 @@ fn every_kind() -> Vec<Event> {
     let by_scenario = [Kind::ScenarioStep("move".to_owned())];
     let from = |source, kinds: Vec<Kind>| kinds.into_iter().map(move |kind| (source, kind));
     let all = from(Source::Scenario, by_scenario.into())
-        .chain(from(Source::Rtl, by_rtl.into()))
-        .chain(from(Source::Link, by_link.collect()))
+        .chain(from(Source::Rtl(0), by_rtl.into()))
+        .chain(from(Source::Link(0), by_link.collect()))
         .chain(from(Source::Iommu, by_iommu.collect()))
         .chain(from(Source::Cpu(1), by_cpu.into()))
         .chain(from(Source::Driver(1), by_driver.into()));
@@ -393,7 +394,11 @@ fn every_kind_of_event_has_its_line() {
 /// After two events.
 fn failure() -> RunFailure {
     RunFailure {
-        error: RunError::DeviceEnded(SimTime::from_ns(2)).into(),
+        error: RunError::DeviceEnded {
+            function: RequesterId(0x4100),
+            at: SimTime::from_ns(2),
+        }
+        .into(),
         recorded: Some(Box::new(Recorded {
             events: every_kind().into_iter().take(2).collect(),
             findings: vec![finding(None)],

@@ -116,12 +116,15 @@ pub fn until<T>(limit: Duration, what: &str, mut event: impl FnMut() -> Option<T
     }
 }
 
-/// The process that `parent` has started, if it has one.
-pub fn child_of(parent: u32) -> Option<u32> {
+/// The processes that `parent` has started, the first one first.
+pub fn children_of(parent: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("/proc is there");
-    processes
+    let mut children: Vec<u32> = processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .find(|&process| status_of(process).is_some_and(|(_, its_parent)| its_parent == parent))
+        .filter(|&process| status_of(process).is_some_and(|(_, its_parent)| its_parent == parent))
+        .collect();
+    children.sort_unstable();
+    children
 }
 
 /// Whether a process is there and more than a zombie.

@@ -10,7 +10,7 @@ use testbenches::run::{Spec, run};
 use testbenches::scenario::Scenario;
 use testbenches::topology::Topology;
 
-use crate::command::{LONG, Running, child_of, command, has_mapped, is_running, names_in, until};
+use crate::command::{LONG, Running, children_of, command, has_mapped, is_running, names_in, until};
 
 /// What the other side may take to notice.
 const SOON: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ fn host_and_device(directory: &Path) -> (Running, u32) {
             .current_dir(directory),
     );
     let id = host.id();
-    let device = until(LONG, "a device process", || child_of(id));
+    let device = until(LONG, "a device process", || children_of(id).first().copied());
     (host, device)
 }
 
@@ -93,6 +93,34 @@ fn a_host_killed_before_the_handshake_leaves_no_device() {
     host.child().kill().expect("still there");
     until(SOON, "the device ends", || (!is_running(device)).then_some(()));
     assert_nothing_is_left(directory.path());
+}
+
+#[test]
+fn of_two_devices_the_one_that_was_killed_is_named_and_the_other_goes_too() {
+    let run = [
+        "run",
+        "two-ntbs",
+        "--kernel",
+        "6.12",
+        "--aliases",
+        "plx",
+        "--every-cycle",
+    ];
+    for (killed, ntb) in [(0, "41:00.0"), (1, "91:00.0")] {
+        let mut host = Running::start(&mut command(&run));
+        let id = host.id();
+        let devices = until(LONG, "two device processes", || {
+            let devices = children_of(id);
+            (devices.len() == 2 && devices.iter().all(|&device| has_mapped(device, MEMFD))).then_some(devices)
+        });
+        kill(devices[killed]);
+        assert_eq!(
+            host.ends_within(SOON).complaint(3),
+            format!("two-ntbs 6.12 plx: NTB {ntb}: the device process died: signal: 9 (SIGKILL)")
+        );
+        let other = devices[1 - killed];
+        until(SOON, "the other ends", || (!is_running(other)).then_some(()));
+    }
 }
 
 /// Through the library, with another program in the place of the device.

@@ -15,6 +15,7 @@ const SOME: &[&str] = &["--aliases", "none,switchtec:4,pci-bridge"];
 const FEW: &[&str] = &[
     "affinity-move",
     "free-and-reuse",
+    "two-ntbs",
     "--kernel",
     "6.12",
     "--aliases",
@@ -141,4 +142,24 @@ fn waves_change_nothing() {
     let with_waves = tell(&[RUN, &["--waves", waves.to_str().expect("UTF-8")]].concat());
     assert_same(&with_waves, &tell(RUN));
     assert!(fs::metadata(waves).expect("waves").len() > 0);
+}
+
+#[test]
+fn each_of_two_ntbs_has_waves_of_its_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let waves = directory.path().join("waves.fst");
+    let run = [
+        "run",
+        "two-ntbs",
+        "--kernel",
+        "7.2",
+        "--aliases",
+        "none",
+        "--waves",
+    ];
+    finish(&[&run[..], &[waves.to_str().expect("UTF-8")]].concat()).results();
+    for name in ["waves.fst", "waves-2.fst"] {
+        let waves = fs::metadata(directory.path().join(name));
+        assert!(waves.expect(name).len() > 0);
+    }
 }

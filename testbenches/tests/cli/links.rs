@@ -51,6 +51,46 @@ fn a_device_started_apart_gives_the_same_results() {
     assert_eq!(names_in(directory.path()), [""; 0]);
 }
 
+/// With two NTBs, at these links.
+fn two_at(links: &[&Path]) -> Running {
+    let mut args = vec!["run", "two-ntbs", "--kernel", "7.2", "--aliases", "switchtec:4"];
+    args.extend(["--format", "json"]);
+    for link in links {
+        args.extend(["--link", link.to_str().expect("UTF-8")]);
+    }
+    Running::start(&mut command(&args))
+}
+
+#[test]
+fn two_devices_started_apart_give_the_same_results() {
+    let (directory, first) = link();
+    let second = directory.path().join("second");
+    let devices = [&second, &first].map(|link| device_at(link, "switchtec:4"));
+    let results = two_at(&[&first, &second]).ends_within(LONG).results();
+    for device in devices {
+        assert_eq!(device.ends_within(LONG).results(), "");
+    }
+    assert_eq!(results, two_at(&[]).ends_within(LONG).results());
+    assert_eq!(names_in(directory.path()), [""; 0]);
+}
+
+#[test]
+fn each_ntb_needs_a_path_of_its_own() {
+    let (_directory, link) = link();
+    let complaint = two_at(&[&link]).ends_within(AT_ONCE).complaint(2);
+    let needs = "two-ntbs 7.2 switchtec:4: needs 2 --link PATH, one for each NTB; given: 1";
+    assert_eq!(complaint, needs);
+    let link = link.to_str().expect("UTF-8");
+    assert_eq!(
+        finish(&[&RUN[..], &["--link", link, "--link", link]].concat()).complaint(2),
+        "affinity-move 7.2 switchtec:4: needs 1 --link PATH, one for each NTB; given: 2"
+    );
+    assert_eq!(
+        finish(&[&RUN[..], &["--link", link, "--link", "thread"]].concat()).complaint(2),
+        "--link is given more than once, and not for paths only"
+    );
+}
+
 #[test]
 fn the_device_may_be_there_first() {
     let (_directory, link) = link();

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::command::{Ended, LONG, Running, child_of, command, finish, has_mapped, until};
+use crate::command::{Ended, LONG, Running, children_of, command, finish, has_mapped, until};
 
 /// Two runs.
 const TWO: &[&str] = &["run", "no-alias", "--aliases", "none", "--link", "thread"];
@@ -181,7 +181,7 @@ fn a_run_whose_device_dies_leaves_all_until_then() {
     let lines = until(LONG, "a run that has begun", || {
         let mut host = Running::start(&mut command(&[&run[..], &["--trace", utf8(&path)]].concat()));
         let host_id = host.id();
-        let device = until(LONG, "a device process", || child_of(host_id));
+        let device = until(LONG, "a device process", || children_of(host_id).first().copied());
         until(LONG, "the link", || {
             has_mapped(device, "memfd:ntb-link").then_some(())
         });

@@ -22,7 +22,7 @@ fn found(requester: RequesterId, address: u64) -> Vec<Finding> {
         machine.with_checker(|checker| checker.map(RID, &[RID, ALIAS], BUFFER..BUFFER + 0x1000));
         let write = Tlp::mem_write(requester, address, &[1, 2, 3, 4]).expect("in a page");
         rig.device.send_at(machine.now(), write);
-        assert!(machine.wait_for_writes(1, SimTime::from_us(10)).await);
+        assert!(machine.wait_for_writes(0, 1, SimTime::from_us(10)).await);
         machine
             .with_checker(|checker| checker.findings())
             .unwrap_or_default()

@@ -11,15 +11,17 @@ use sim_bridge::SimTime;
 
 use super::lanes;
 use crate::run::Hardware;
+use crate::trace_file::record::numbered;
 
 /// What has a line of its own in the viewer, in the viewer's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Track {
     Scenario,
     Findings,
-    Rtl,
-    LinkToHost,
-    LinkToDevice,
+    /// By the link's number, as the next two.
+    Rtl(usize),
+    LinkToHost(usize),
+    LinkToDevice(usize),
     IommuRequests,
     IommuCommands,
     IommuEvents,
@@ -29,18 +31,26 @@ pub(super) enum Track {
 
 impl fmt::Display for Track {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        match *self {
             Self::Scenario => f.write_str("scenario"),
             Self::Findings => f.write_str("findings"),
-            Self::Rtl => f.write_str("RTL"),
-            Self::LinkToHost => f.write_str("link to host"),
-            Self::LinkToDevice => f.write_str("link to device"),
+            Self::Rtl(link) => write!(f, "RTL{}", spaced(link)),
+            Self::LinkToHost(link) => write!(f, "link{} to host", spaced(link)),
+            Self::LinkToDevice(link) => write!(f, "link{} to device", spaced(link)),
             Self::IommuRequests => f.write_str("IOMMU requests"),
             Self::IommuCommands => f.write_str("IOMMU commands"),
             Self::IommuEvents => f.write_str("IOMMU events"),
             Self::Cpu(cpu) => write!(f, "CPU {cpu}"),
-            Self::Lock(lock) => lock.fmt(f),
+            Self::Lock(ref lock) => lock.fmt(f),
         }
+    }
+}
+
+/// The number that it has in names, if any.
+fn spaced(link: usize) -> String {
+    match link {
+        0 => String::new(),
+        link => format!(" {}", numbered(link)),
     }
 }
 
@@ -48,14 +58,13 @@ impl Track {
     /// Where an event goes that is no slice's beginning or end.
     pub(super) fn of(event: &Event) -> Self {
         match (event.source, &event.kind) {
-            (_, Kind::ToHost(_) | Kind::Dropped { .. }) => Self::LinkToHost,
-            (_, Kind::ToDevice(_)) => Self::LinkToDevice,
+            (Source::Link(link), Kind::ToDevice(_)) => Self::LinkToDevice(link),
+            (Source::Link(link), _) => Self::LinkToHost(link),
             (_, Kind::Answered { .. } | Kind::Translated { .. }) => Self::IommuRequests,
             (_, Kind::Stepped(step)) if is_about_commands(step) => Self::IommuCommands,
             (_, Kind::Lock { lock, .. }) => Self::Lock(*lock),
             (Source::Cpu(cpu) | Source::Driver(cpu), _) => Self::Cpu(cpu),
-            (Source::Rtl, _) => Self::Rtl,
-            (Source::Link, _) => Self::LinkToHost,
+            (Source::Rtl(link), _) => Self::Rtl(link),
             (Source::Iommu, Kind::Ended { .. }) => Self::IommuRequests,
             (Source::Iommu, _) => Self::IommuEvents,
             (Source::Scenario, _) => Self::Scenario,
@@ -286,10 +295,9 @@ impl Planner<'_> {
     /// The device's sending is recorded right after the TLP has arrived. It is written first: of what is simultaneous
     /// a flow goes the way that it is written.
     fn interrupt_sent(&mut self, n: usize, request: InterruptRequest) {
-        let on_link =
-            self.slices.len().checked_sub(1).filter(|&last| {
-                self.slices[last].track == Track::LinkToHost && self.slices[last].event + 1 == n
-            });
+        let on_link = self.slices.len().checked_sub(1).filter(|&last| {
+            matches!(self.slices[last].track, Track::LinkToHost(_)) && self.slices[last].event + 1 == n
+        });
         let mut arrived = self.events[n].time + self.hardware.link_latency;
         if let Some(slice) = on_link {
             self.slices[slice].opened = n;
@@ -412,17 +420,23 @@ impl Planner<'_> {
         let fixed = [
             Track::Scenario,
             Track::Findings,
-            Track::Rtl,
-            Track::LinkToHost,
-            Track::LinkToDevice,
             Track::IommuRequests,
             Track::IommuCommands,
             Track::IommuEvents,
         ];
+        let links = 0..self.hardware.ntbs.len();
+        let links = links.flat_map(|link| {
+            [
+                Track::Rtl(link),
+                Track::LinkToHost(link),
+                Track::LinkToDevice(link),
+            ]
+        });
         let cpus = (0..self.hardware.cpus).map(Track::Cpu);
         let seen = self.events.iter().map(Track::of);
         let mut tracks: BTreeSet<_> = fixed
             .into_iter()
+            .chain(links)
             .chain(cpus)
             .chain(seen)
             .map(|track| (track, 0))

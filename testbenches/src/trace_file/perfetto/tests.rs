@@ -38,6 +38,7 @@ fn planned(events: &[Event]) -> Plan {
     };
     let hardware = Hardware {
         cpus: 2,
+        ntbs: vec![NTB],
         link_latency: SimTime::from_ns(100),
         timing,
     };
@@ -78,8 +79,8 @@ fn write(address: u64) -> Tlp {
 /// Arrives at `ns`.
 fn interrupt(ns: u64, data: u32) -> [Event; 2] {
     [
-        at(ns, Source::Link, Kind::ToHost(write(0xfee0_0000))),
-        at(ns - 100, Source::Rtl, Kind::InterruptSent(request(data))),
+        at(ns, Source::Link(0), Kind::ToHost(write(0xfee0_0000))),
+        at(ns - 100, Source::Rtl(0), Kind::InterruptSent(request(data))),
     ]
 }
 
@@ -139,7 +140,7 @@ fn executed(ns: u64, offset: u32, command: Command, retired: bool) -> Event {
 
 #[test]
 fn tlps_that_are_in_flight_at_the_same_time_have_lanes() {
-    let sent = |ns| at(ns, Source::Link, Kind::ToDevice(write(0xe000_0000)));
+    let sent = |ns| at(ns, Source::Link(0), Kind::ToDevice(write(0xe000_0000)));
     let tlp = "MWr 41:00.0 0xe0000000 [00000000]";
     assert_eq!(
         slices(&[sent(0), sent(40), sent(100), sent(130)]),
@@ -151,6 +152,42 @@ fn tlps_that_are_in_flight_at_the_same_time_have_lanes() {
             format!("link to device.2: {tlp} 130..230"),
         ]
     );
+}
+
+/// The same events, of the second NTB.
+fn of_second(events: [Event; 2]) -> [Event; 2] {
+    events.map(|event| {
+        let source = match event.source {
+            Source::Rtl(_) => Source::Rtl(1),
+            Source::Link(_) => Source::Link(1),
+            other => other,
+        };
+        Event { source, ..event }
+    })
+}
+
+#[test]
+fn each_of_two_ntbs_has_tracks_of_its_own() {
+    let sent = at(1030, Source::Link(1), Kind::ToDevice(write(0xe100_0000)));
+    let [first, second] = [interrupt(1000, 1), of_second(interrupt(1010, 2))];
+    let events = [&first[..], &second, &[sent]].concat();
+    let tlp = "MWr 41:00.0 0xfee00000 [00000000]";
+    assert_eq!(
+        slices(&events),
+        [
+            format!("link to host.0: {tlp} 900..1000 through [1]"),
+            "IOMMU requests.0: interrupt of 41:00.0 1000..1130 ends [1]".to_owned(),
+            format!("link 2 to host.0: {tlp} 910..1010 through [2]"),
+            "IOMMU requests.1: interrupt of 41:00.0 1010..1130 ends [2]".to_owned(),
+            "link 2 to device.0: MWr 41:00.0 0xe1000000 [00000000] 1030..1130".to_owned(),
+        ]
+    );
+    let tracks = planned(&events)
+        .tracks
+        .into_iter()
+        .map(|(track, _)| track.to_string());
+    let tracks: Vec<String> = tracks.filter(|track| track.contains('2')).collect();
+    assert_eq!(tracks, ["RTL 2", "link 2 to host", "link 2 to device"]);
 }
 
 #[test]
