@@ -413,7 +413,7 @@ fn a_failed_run_ends_with_why_it_failed() {
     let events: Vec<_> = lines.iter().map(|line| line["event"].as_str()).collect();
     assert_eq!(events.first(), Some(&Some("run_began")));
     assert_eq!(events[events.len() - 2..], [Some("finding"), Some("run_failed")]);
-    let why = "the device ended the link at 2.000 ns, before the host had finished";
+    let why = "the device at 41:00.0 ended the link at 2.000 ns, before the host had finished";
     assert_eq!((lines.len(), &lines[4]["error"]), (5, &why.into()));
 }
 

@@ -80,9 +80,13 @@ fn each_ntb_needs_a_path_of_its_own() {
     let complaint = two_at(&[&link]).ends_within(AT_ONCE).complaint(2);
     let needs = "two-ntbs 7.2 switchtec:4: needs 2 --link PATH, one for each NTB; given: 1";
     assert_eq!(complaint, needs);
+    let same = two_at(&[&link, &link]).ends_within(AT_ONCE).complaint(2);
+    let same_file = format!("--link and --link are the same file: {}", link.display());
+    assert_eq!(same, same_file);
     let link = link.to_str().expect("UTF-8");
+    let other = format!("{link}-2");
     assert_eq!(
-        finish(&[&RUN[..], &["--link", link, "--link", link]].concat()).complaint(2),
+        finish(&[&RUN[..], &["--link", link, "--link", &other]].concat()).complaint(2),
         "affinity-move 7.2 switchtec:4: needs 1 --link PATH, one for each NTB; given: 2"
     );
     assert_eq!(
