@@ -109,11 +109,11 @@ fn key(domain: u16, address: u64) -> u64 {
 #[bitfield(u64)]
 pub(super) struct KnownPage {
     /// [`PageAttributes`], but with the permissions that there are not.
-    #[bits(16)]
+    #[bits(10)]
     inverted: u16,
-    /// Physical address bits 51:12 of the 4 KiB.
-    #[bits(40)]
-    frame: u64,
+    /// Bits 57:12 in which physical address and address differ.
+    #[bits(46)]
+    difference: u64,
     __: u8,
 }
 
@@ -125,19 +125,19 @@ impl KnownPage {
     fn of(page: &Page, address: u64, permissions: Permissions) -> Self {
         Self::new()
             .with_inverted(page.attributes.and(permissions).into_bits() ^ Self::INVERTED)
-            .with_frame(page.physical(address) >> PAGE_SHIFT)
+            .with_difference((page.physical(address) ^ address) >> PAGE_SHIFT)
     }
 
     #[inline(always)]
     pub(super) fn allows(self, wanted: Permissions) -> bool {
-        self.inverted() & u16::from(wanted.into_bits()) == 0
+        self.inverted() as u8 & wanted.into_bits() == 0
     }
 
     /// Of a request's first byte.
     #[inline(always)]
     pub(super) fn translation(self, address: u64) -> Translation {
         Translation {
-            address: self.frame() << PAGE_SHIFT | address & ((1 << PAGE_SHIFT) - 1),
+            address: address ^ self.difference() << PAGE_SHIFT,
             attributes: PageAttributes::from_bits(self.inverted() ^ Self::INVERTED),
         }
     }
