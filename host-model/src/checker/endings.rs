@@ -57,7 +57,9 @@ impl Checker {
         let tables = self.tables(answer, sender, owner, ending, time);
         let role = match (&answer.outcome, kind) {
             // It was not told where the device table is, or not switched on.
-            (Outcome::Blocked { reason, .. }, _) if *reason == BlockReason::DeviceOutOfRange => {
+            (Outcome::Blocked { reason, .. }, _)
+                if *reason == BlockReason::DeviceOutOfRange && !self.walk.has_device_table(requester) =>
+            {
                 Some(Role::Call(self.what_enables()))
             }
             (Outcome::Forwarded { .. }, _) if answer.dte.is_none() => Some(Role::Call(self.what_enables())),

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::Range;
 
 use sim_bridge::{RequesterId, SimTime};
 
@@ -9,7 +10,8 @@ use crate::iommu::translate::{Access, TranslationError};
 use crate::trace::{Ending, Lock, Loss};
 
 /// What is wrong. The order is from bad to worse: what only takes long, what has not hurt yet, interrupts that are not
-/// served, interrupts that somebody else gets, and at last what makes hardware or kernel act on what is gone.
+/// served, interrupts that somebody else gets, and at last what makes hardware or kernel act on what is gone, or
+/// writes memory that is another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
     /// A lock was held too long with interrupts off.
@@ -31,11 +33,13 @@ pub enum FindingKind {
     Stale,
     /// The driver used what it knew of a function that is gone.
     UseAfterRelease,
+    /// The driver stored a device table entry outside of the device table.
+    Overrun,
 }
 
 impl FindingKind {
     /// All of them, from bad to worse.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Held,
         Self::Left,
         Self::Spurious,
@@ -45,6 +49,7 @@ impl FindingKind {
         Self::Stolen,
         Self::Stale,
         Self::UseAfterRelease,
+        Self::Overrun,
     ];
 
     /// In results.
@@ -59,6 +64,7 @@ impl FindingKind {
             Self::Stolen => "stolen",
             Self::Stale => "stale",
             Self::UseAfterRelease => "use-after-release",
+            Self::Overrun => "overrun",
         }
     }
 
@@ -249,6 +255,8 @@ pub enum Mistake {
         /// When that was used.
         used_at: SimTime,
     },
+    /// The driver stored a device table entry outside of the device table.
+    Overrun(Overrun),
     /// A lock was held too long.
     Held(Held),
 }
@@ -362,6 +370,49 @@ pub struct Refused {
     pub dte: Option<Written>,
     /// Memory halves in words: of the requester ID's DTE, and of the function's.
     pub words: [String; 2],
+}
+
+/// A device table entry outside of the device table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overrun {
+    /// Where the entry begins.
+    pub address: u64,
+    /// The device table, as the IOMMU was told of it.
+    pub table: Range<u64>,
+    /// What the IOMMU uses that memory for, as far as it was told.
+    pub over: Option<&'static str>,
+    /// The first store to each half.
+    pub stores: Vec<OverrunStore>,
+}
+
+/// A store to an entry outside of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverrunStore {
+    /// To which half of the entry.
+    pub half: Half,
+    /// When and by whom.
+    pub written: Written,
+    /// The driver's function that writes that half.
+    pub function: Option<&'static str>,
+}
+
+/// Of a device table entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// Bits 127:0.
+    Memory,
+    /// Bits 255:128.
+    Interrupts,
+}
+
+impl Half {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Interrupts => "interrupt",
+        }
+    }
 }
 
 /// Nobody known made it.

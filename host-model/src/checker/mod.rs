@@ -16,6 +16,7 @@ mod interrupts;
 mod leftovers;
 mod locks;
 mod memory;
+mod overrun;
 mod pages;
 mod refused;
 #[cfg(test)]
@@ -25,7 +26,8 @@ mod walk;
 pub use endings::Sender;
 pub use explain::Explanation;
 pub use finding::{
-    Cached, Finding, FindingKind, History, Mistake, Place, Refused, Subject, Tables, Used, Verdict, Written,
+    Cached, Finding, FindingKind, Half, History, Mistake, Overrun, OverrunStore, Place, Refused, Subject,
+    Tables, Used, Verdict, Written,
 };
 pub use history::CallId;
 pub use locks::{Held, LOCK_LIMIT, Meanwhile};
@@ -176,6 +178,11 @@ impl Checker {
         self.walk.set_device_table(segment, base, bytes);
     }
 
+    /// The register that says where this ring is was written.
+    pub fn ring(&mut self, name: &'static str, base: u64, bytes: u64) {
+        self.walk.set_ring(name, base, bytes);
+    }
+
     /// Control.DevTblSegEn: the device table has 1 << `bits` segments from now on.
     pub fn device_table_segments(&mut self, bits: u8) {
         self.walk.set_segment_bits(bits);
@@ -217,6 +224,9 @@ impl Checker {
 
     /// Something happened on a CPU.
     pub fn observe(&mut self, cpu: u32, call: Option<CallId>, kind: &Kind, time: SimTime) {
+        if let Kind::DteWritten { device, .. } = kind {
+            self.dte_written(*device, call, time);
+        }
         match kind {
             Kind::IrteWritten {
                 device, index, raw, ..

@@ -18,6 +18,8 @@ pub(super) struct Walk {
     memory: Arc<GuestMemoryMmap>,
     /// The device table's segments.
     device_table: [Range<u64>; 8],
+    /// Rings by name.
+    rings: BTreeMap<&'static str, Range<u64>>,
     /// So many top bits of a requester ID choose the segment.
     segment_bits: u32,
     format: IrteFormat,
@@ -32,6 +34,7 @@ impl Walk {
         Self {
             memory,
             device_table: Default::default(),
+            rings: BTreeMap::new(),
             segment_bits: 0,
             format: IrteFormat::Bits32,
             tables: BTreeMap::new(),
@@ -42,6 +45,7 @@ impl Walk {
     /// Registers are as after reset.
     pub(super) fn forget_registers(&mut self) {
         self.device_table = Default::default();
+        self.rings.clear();
         self.segment_bits = 0;
         self.format = IrteFormat::Bits32;
     }
@@ -50,6 +54,16 @@ impl Walk {
         if let Some(table) = self.device_table.get_mut(segment) {
             *table = base..base.saturating_add(bytes);
         }
+    }
+
+    pub(super) fn set_ring(&mut self, name: &'static str, base: u64, bytes: u64) {
+        self.rings.insert(name, base..base.saturating_add(bytes));
+    }
+
+    /// The ring that holds an address.
+    pub(super) fn ring_at(&self, address: u64) -> Option<&'static str> {
+        let mut rings = self.rings.iter();
+        rings.find_map(|(name, ring)| ring.contains(&address).then_some(*name))
     }
 
     pub(super) fn set_segment_bits(&mut self, bits: u8) {
@@ -172,10 +186,27 @@ impl Walk {
         }
     }
 
-    fn dte(&self, requester: RequesterId) -> u64 {
+    /// The segment of the device table that is for a requester ID.
+    fn segment(&self, requester: RequesterId) -> &Range<u64> {
         let segment = u32::from(requester.0) << self.segment_bits >> 16;
+        &self.device_table[segment as usize]
+    }
+
+    fn dte(&self, requester: RequesterId) -> u64 {
         let index = requester.0 & 0xffff >> self.segment_bits;
-        self.device_table[segment as usize].start + DTE_BYTES * u64::from(index)
+        self.segment(requester).start + DTE_BYTES * u64::from(index)
+    }
+
+    /// The IOMMU was told where the DTE of a requester ID is to be looked for.
+    pub(super) fn has_device_table(&self, requester: RequesterId) -> bool {
+        !self.segment(requester).is_empty()
+    }
+
+    /// Where the DTE of an ID would be for which the device table is too short, and the table.
+    pub(super) fn dte_outside_of_table(&self, requester: RequesterId) -> Option<(u64, Range<u64>)> {
+        let (dte, table) = (self.dte(requester), self.segment(requester));
+        let outside = self.has_device_table(requester) && !table.contains(&dte);
+        outside.then(|| (dte, table.clone()))
     }
 
     /// Where the bytes of a DTE's memory half are.
@@ -203,6 +234,9 @@ impl Walk {
 
     /// Where memory says that a requester ID's remapping table is, and how many entries it has; `None` if it has none.
     pub(super) fn remapping_table(&self, requester: RequesterId) -> Option<(u64, u32)> {
+        if self.dte_outside_of_table(requester).is_some() {
+            return None;
+        }
         let word = self.read(self.dte_interrupts(requester).start, 8);
         let dte = DteInterrupts::from_bits(u64::from_le_bytes(*word.first_chunk()?));
         let has = dte.valid() && dte.int_ctl() == INT_CTL_REMAP;

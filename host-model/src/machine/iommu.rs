@@ -4,9 +4,17 @@ use sim_bridge::{RequesterId, SimTime};
 
 use super::Machine;
 use crate::iommu::spec::command::Command;
-use crate::iommu::spec::registers::{Control, DevTabBase, offset};
+use crate::iommu::spec::registers::{Control, DevTabBase, RingBase, offset};
 use crate::iommu::{IotlbResponse, Step};
 use crate::trace::{Kind, Source};
+
+/// The registers of rings of which the checker is told, and what they are called.
+const RINGS: [(u64, &str); 4] = [
+    (offset::CMD_BUF_BASE, "command ring"),
+    (offset::EVT_LOG_BASE, "event log"),
+    (offset::PPR_LOG_BASE, "PPR log"),
+    (offset::GA_LOG_BASE, "GA log"),
+];
 
 impl Machine {
     pub(super) fn write_iommu(&self, offset: u64, size: usize, value: u64) {
@@ -20,6 +28,10 @@ impl Machine {
             } else if let Some(segment) = offset::dev_tab_segment(register) {
                 let table = DevTabBase::from_bits(self.iommu().read(register, 8));
                 checker.device_table_segment(segment, table.address(), table.length());
+            } else if let Some((_, name)) = RINGS.into_iter().find(|(offset, _)| *offset == register)
+                && let Ok(ring) = RingBase::from_bits(self.iommu().read(register, 8)).parse()
+            {
+                checker.ring(name, ring.address, ring.bytes.into());
             }
         });
         self.run_iommu();

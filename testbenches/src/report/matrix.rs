@@ -81,6 +81,7 @@ fn letter(cell: &Cell) -> char {
 fn verdict_letter(verdict: Verdict) -> char {
     match verdict {
         Verdict::Coherent => '.',
+        Verdict::Bad(FindingKind::Overrun) => 'o',
         Verdict::Bad(FindingKind::UseAfterRelease) => 'u',
         Verdict::Bad(FindingKind::Stale) => 's',
         Verdict::Bad(FindingKind::Stolen) => 't',

@@ -10,7 +10,8 @@ use crate::iommu::BlockReason;
 use crate::iommu::spec::command::Command;
 use crate::iommu::translate::Access;
 use words::{
-    by, commands_in_words, ending_in_words, full, held_in_words, history_in_words, invalidated, went_to,
+    by, commands_in_words, ending_in_words, full, held_in_words, history_in_words, invalidated,
+    overrun_in_time, overrun_in_words, went_to, where_it_is_stored,
 };
 
 /// A finding, and others of which the same is to be said but for the requester ID.
@@ -77,6 +78,7 @@ impl<'a> Explanation<'a> {
                  memory there.",
                 self.who()
             ),
+            Mistake::Overrun(overrun) => overrun_in_words(overrun, &self.who()),
             Mistake::Held(held) => held_in_words(held),
         }
     }
@@ -97,6 +99,7 @@ impl<'a> Explanation<'a> {
                 (*released_at, format!("CPU {released_on} released {}", self.who())),
                 (*used_at, format!("{function} used what the driver knew of it")),
             ],
+            Mistake::Overrun(overrun) => overrun_in_time(overrun, &self.who()),
             Mistake::Held(held) => {
                 let (lock, cpu) = (held.lock, held.cpu);
                 let call = held.call.map_or(String::new(), |call| format!(" in {call}"));
@@ -113,7 +116,7 @@ impl<'a> Explanation<'a> {
         lines
     }
 
-    /// What is missing, commands or a write to tables, IDs in a row folded; `None` if nothing is.
+    /// What is missing, commands, a write to tables or a check, IDs in a row folded; `None` if nothing is.
     pub fn missing(&self) -> Option<String> {
         if let Mistake::Refused(refused) = &self.finding.mistake {
             let ids = self.requesters().into_iter().filter(|id| *id != refused.function);
@@ -127,6 +130,13 @@ impl<'a> Explanation<'a> {
                 )
             });
         }
+        if let Mistake::Overrun(overrun) = &self.finding.mistake {
+            return Some(format!(
+                "a check that {} is in the device table{}",
+                self.who(),
+                where_it_is_stored(overrun)
+            ));
+        }
         let commands: Vec<Command> = self.all().flat_map(|finding| finding.missing.clone()).collect();
         (!commands.is_empty()).then(|| commands_in_words(&commands))
     }
@@ -135,6 +145,7 @@ impl<'a> Explanation<'a> {
     pub fn should_have(&self) -> &'static str {
         match self.finding.mistake {
             Mistake::Refused(_) => "written it",
+            Mistake::Overrun(_) => "made it",
             _ => "queued it",
         }
     }

@@ -2,7 +2,7 @@
 
 use sim_bridge::SimTime;
 
-use crate::checker::finding::{Cached, History, UNKNOWN, Written};
+use crate::checker::finding::{Cached, History, Overrun, UNKNOWN, Written};
 use crate::checker::ids::Ids;
 use crate::checker::locks::Held;
 use crate::iommu::spec::command::Command;
@@ -140,6 +140,43 @@ pub(super) fn held_in_words(held: &Held) -> String {
         us(*limit),
         did.join(", ")
     )
+}
+
+pub(super) fn overrun_in_words(overrun: &Overrun, who: &str) -> String {
+    let Overrun {
+        address,
+        table,
+        over,
+        stores,
+    } = overrun;
+    let by = stores
+        .first()
+        .map_or("nobody known".to_owned(), |store| by(&store.written));
+    let over = over.map_or(String::new(), |ring| format!(", into the {ring}"));
+    format!(
+        "The DTE of {who} was stored by {by} at {address:#x}, outside of the device table ({:#x}-{:#x}){over}.",
+        table.start,
+        table.end - 1
+    )
+}
+
+pub(super) fn overrun_in_time(overrun: &Overrun, who: &str) -> Vec<(SimTime, String)> {
+    let stores = overrun.stores.iter().map(|store| {
+        let (half, address) = (store.half.name(), overrun.address);
+        let stored = format!("stored the {half} half of the DTE of {who} at {address:#x}");
+        (store.written.at, format!("{} {stored}", full(&store.written)))
+    });
+    stores.collect()
+}
+
+/// ` before clone_aliases and set_remap_table_entry store its DTE`, as far as the driver names them.
+pub(super) fn where_it_is_stored(overrun: &Overrun) -> String {
+    let functions: Vec<_> = overrun.stores.iter().filter_map(|store| store.function).collect();
+    match &functions[..] {
+        [] => String::new(),
+        [one] => format!(" before {one} stores its DTE"),
+        several => format!(" before {} store its DTE", several.join(" and ")),
+    }
 }
 
 pub(super) fn us(time: SimTime) -> String {

@@ -218,7 +218,7 @@ fn a_dte_is_left_if_release_changes_its_memory_half_and_it_stays_cached() {
 }
 
 #[test]
-fn a_use_after_release_is_the_worst_that_can_be() {
+fn a_use_after_release_is_told_once() {
     let mut direct = Direct::new();
     let used = Kind::UsedAfterRelease {
         function: "iommu_flush_irt_and_complete",
@@ -234,14 +234,86 @@ fn a_use_after_release_is_the_worst_that_can_be() {
         (findings.len(), findings[0].function),
         (1, Some("iommu_flush_irt_and_complete"))
     );
-    let worst = Verdict::Bad(FindingKind::UseAfterRelease);
-    assert_eq!(Verdict::of(&findings), worst);
-    assert!(
-        FindingKind::ALL
-            .into_iter()
-            .all(|kind| Verdict::Bad(kind) <= worst)
-    );
+    assert_eq!(Verdict::of(&findings), Verdict::Bad(FindingKind::UseAfterRelease));
+}
+
+#[test]
+fn an_overrun_is_the_worst_that_can_be() {
     assert!(FindingKind::ALL.is_sorted());
+    assert_eq!(FindingKind::ALL.last(), Some(&FindingKind::Overrun));
+}
+
+/// With a device table that ends before the third of [`RIDS`], and the event log behind it.
+fn with_a_short_table() -> (Direct, u64) {
+    let mut direct = Direct::new();
+    let end = DEVICE_TABLE + 32 * u64::from(RIDS[2].0);
+    direct.checker.device_table(DEVICE_TABLE, end - DEVICE_TABLE);
+    direct.checker.ring("event log", end, 0x1000);
+    (direct, end)
+}
+
+impl Direct {
+    /// A word of a DTE is stored, and the driver says whose DTE it has written.
+    fn store_dte(&mut self, id: RequesterId, address: u64, call: CallId) {
+        self.store(address, &3u64.to_le_bytes(), Some(call));
+        let written = Kind::DteWritten {
+            device: id,
+            raw: [3, 0, 0, 0],
+        };
+        self.checker.observe(0, Some(call), &written, SimTime::ZERO);
+    }
+}
+
+#[test]
+fn an_entry_stored_outside_of_the_device_table_is_an_overrun() {
+    let (mut direct, end) = with_a_short_table();
+    let call = direct.checker.call_began("probe", 2);
+    for word in [0, 8, 16, 0] {
+        direct.store_dte(RIDS[2], end + word, call);
+    }
+    let findings = direct.checker.findings();
+    let [finding] = &findings[..] else {
+        panic!("{findings:?}");
+    };
+    assert_eq!(
+        (finding.kind, finding.subject),
+        (FindingKind::Overrun, Subject::Device(RIDS[2]))
+    );
+    let Mistake::Overrun(overrun) = &finding.mistake else {
+        panic!("{finding:?}");
+    };
+    assert_eq!(
+        (overrun.address, overrun.table.clone(), overrun.over),
+        (end, DEVICE_TABLE..end, Some("event log"))
+    );
+    let stores = overrun.stores.iter();
+    let stores: Vec<_> = stores
+        .map(|store| (store.half, store.written.by, store.written.cpu))
+        .collect();
+    let by = (Some("probe"), Some(2));
+    assert_eq!(
+        stores,
+        [(Half::Memory, by.0, by.1), (Half::Interrupts, by.0, by.1)]
+    );
+}
+
+#[test]
+fn entries_within_the_device_table_and_stores_elsewhere_are_no_overrun() {
+    let (mut direct, end) = with_a_short_table();
+    let call = direct.checker.call_began("probe", 0);
+    direct.store_dte(RIDS[1], DEVICE_TABLE + 32 * u64::from(RIDS[1].0), call);
+    direct.store_dte(RIDS[2], end + 32, call);
+    direct.store_dte(RIDS[2], end - 8, call);
+    assert_eq!(direct.kinds(), []);
+}
+
+#[test]
+fn before_the_iommu_knows_a_device_table_nothing_is_outside_of_it() {
+    let mut direct = Direct::new();
+    direct.checker.device_table(0, 0);
+    let call = direct.checker.call_began("probe", 0);
+    direct.store_dte(RID, 32 * u64::from(RID.0), call);
+    assert_eq!(direct.kinds(), []);
 }
 
 #[test]

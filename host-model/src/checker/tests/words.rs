@@ -238,7 +238,34 @@ fn what_the_driver_does_beside_is_told() {
         released_on: 2,
         used_at: us(20),
     };
+    let store = |at, half, by, call, function| OverrunStore {
+        half,
+        written: written(at, by, call),
+        function: Some(function),
+    };
+    let overrun = Mistake::Overrun(Overrun {
+        address: 0x30_0000,
+        table: 0x20_0000..0x30_0000,
+        over: Some("event log"),
+        stores: vec![
+            store(
+                5,
+                Half::Memory,
+                "take_devices",
+                "amd_iommu_init_pci",
+                "clone_aliases",
+            ),
+            store(
+                7,
+                Half::Interrupts,
+                "allocate",
+                "irq_remapping_alloc",
+                "set_remap_table_entry",
+            ),
+        ],
+    });
     let text = told(&[
+        finding(FindingKind::Overrun, Subject::Device(ALIAS), overrun),
         finding(FindingKind::Held, subject, Mistake::Held(held)),
         finding(FindingKind::UseAfterRelease, Subject::Device(NTB), used),
         finding(FindingKind::Lost, Subject::Device(NTB), Mistake::NeverEnded),

@@ -290,3 +290,36 @@ fn before_5_4_17_only_the_ivrs_alias_shares_the_table() {
     // IV alone: its interrupts are aborted.
     assert_eq!(interrupts, 1);
 }
+
+#[test]
+fn the_dte_of_an_alias_beyond_the_device_table_goes_into_the_event_log_behind_it() {
+    for profile in [
+        Profile::LINUX_5_4,
+        Profile::LINUX_6_1,
+        Profile::LINUX_6_12,
+        Profile::LINUX_7_2,
+    ] {
+        let mut setup = Setup::new(profile, &[]);
+        // 0x400 entries, up to that of last_bdf.
+        let beyond = RequesterId(0x400);
+        setup.ivrs.aliases = [(NTB, beyond)].into();
+        let (address, event_log, own, stored) = setup.run(move |cpu, driver, _| async move {
+            start(&cpu, &driver).await;
+            driver.probe(&cpu, NTB).await.expect("probe");
+            allocate(&cpu, &driver, NTB, TARGET).await.expect("room");
+            let stored: [u8; 32] = cpu.load(driver.event_log);
+            (
+                driver.dte_address(beyond),
+                driver.event_log,
+                driver.dte(&cpu, NTB),
+                stored,
+            )
+        });
+        assert_eq!(address, event_log, "{profile}");
+        let stored = bytemuck::cast::<[u8; 32], [u64; 4]>(stored).map(u64::from_le);
+        // The domain, and the table.
+        assert_eq!(stored[1], own[1], "{profile}");
+        assert_ne!(stored[2] >> 6, 0, "{profile}");
+        assert_eq!(stored[2] >> 6, own[2] >> 6, "{profile}");
+    }
+}
