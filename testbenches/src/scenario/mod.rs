@@ -4,6 +4,7 @@
 //! and an alias topology. Each has a file here.
 
 mod affinity_move;
+mod alias_beyond_table;
 mod cpu_unplug;
 mod driver_reload;
 mod dte_change;
@@ -60,7 +61,7 @@ pub struct Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         affinity_move::SCENARIO,
         move_under_load::SCENARIO,
         two_vectors::SCENARIO,
@@ -84,6 +85,7 @@ impl Scenario {
         irtcachedis::DROPPED,
         ivrs_other_bus::SCENARIO,
         ivrs_alias_first::SCENARIO,
+        alias_beyond_table::SCENARIO,
         sibling_first::SCENARIO,
         tables_of_2048::SCENARIO,
         no_translation::SCENARIO,
