@@ -1,5 +1,7 @@
 //! `run`.
 
+use std::path::PathBuf;
+
 use host_model::checker::Verdict;
 
 use super::arguments::{Format, RunArgs};
@@ -48,12 +50,16 @@ pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
             )));
         }
     }
-    check_files(args, &link)?;
-    if let (Some(waves), [spec]) = (&args.waves, &specs[..]) {
-        for number in 0..Plan::of(spec).host.ntbs() {
-            let waves = device::waves_of(waves, number);
-            device::check_writable(&waves).map_err(|error| cannot_write(&waves, &error))?;
+    let waves = match (&args.waves, &specs[..]) {
+        (Some(path), [spec]) => {
+            let ntbs = 0..Plan::of(spec).host.ntbs();
+            ntbs.map(|number| device::waves_of(path, number)).collect()
         }
+        _ => Vec::new(),
+    };
+    check_files(args, &link, &waves)?;
+    for waves in &waves {
+        device::check_writable(waves).map_err(|error| cannot_write(waves, &error))?;
     }
     let trace = args.trace.as_deref().map(TraceFile::create).transpose()?;
     let mut results = Results {
@@ -69,17 +75,15 @@ pub(super) fn scenarios(args: &RunArgs) -> Result<u8, Stop> {
 }
 
 /// Whether what is written is what is written elsewhere, or read.
-fn check_files(args: &RunArgs, link: &LinkKind) -> Result<(), Stop> {
+fn check_files(args: &RunArgs, link: &LinkKind, waves: &[PathBuf]) -> Result<(), Stop> {
     let links = match link {
         LinkKind::Paths(paths) => &paths[..],
         LinkKind::Process(_) | LinkKind::Thread => &[],
     };
     let links = links.iter().map(|path| Named::new("--link", Some(path)));
-    let mut written: Vec<_> = links.collect();
-    written.extend([
-        Named::new("--trace", args.trace.as_deref()),
-        Named::new("--waves", args.waves.as_deref()),
-    ]);
+    let waves = waves.iter().map(|path| Named::new("--waves", Some(path)));
+    let trace = [Named::new("--trace", args.trace.as_deref())];
+    let written: Vec<_> = links.chain(trace).chain(waves).collect();
     let read = args
         .aliases
         .iter()

@@ -273,6 +273,14 @@ fn two_flags_that_name_one_file_are_refused_before_anything_is_written() {
     }
     let device = ["device", "--link", &file, "--waves", &file];
     assert_refused(&device, &["--link and --waves are the same file"]);
+    // Waves of the second NTB.
+    let two = ["run", "two-ntbs", "--kernel", "7.2", "--aliases", "none"];
+    let (waves, second) = (path("waves.fst"), path("waves-2.fst"));
+    let refused = format!("--trace and --waves are the same file: {second}");
+    assert_refused(
+        &[&two[..], &["--waves", &waves, "--trace", &second]].concat(),
+        &[&refused],
+    );
     assert!(!fs::exists(&file).expect("known"));
     assert_eq!(fs::read(&topology).expect("read"), written);
 }
