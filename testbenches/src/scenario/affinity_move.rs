@@ -30,12 +30,8 @@ fn plan(plan: &mut Plan<'_>) {
 
 /// Interrupt under every ID, move, wait, interrupt again.
 pub(super) fn steps(plan: &mut Plan<'_>, to: u32, jiffies: u64) {
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     plan.step(format!("move to CPU {to}"), async move |rig: &Rig| {
         rig.move_irq(0, to).await
     });
@@ -47,7 +43,5 @@ pub(super) fn steps(plan: &mut Plan<'_>, to: u32, jiffies: u64) {
         rig.wait_jiffies(jiffies).await;
         Ok(())
     });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.interrupt_under_every_id(1);
 }

@@ -11,16 +11,10 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn plan(plan: &mut Plan<'_>) {
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     plan.step("CPU 1 goes away", async |rig: &Rig| {
         Ok(rig.core().cpu_down(&rig.cpu, 1).await?)
     });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.interrupt_under_every_id(1);
 }

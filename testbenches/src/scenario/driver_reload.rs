@@ -16,12 +16,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn plan(plan: &mut Plan<'_>) {
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     plan.step("free the interrupt", async |rig: &Rig| rig.free_ntb_irqs().await);
     plan.step("the NTB is removed", async |rig: &Rig| {
         rig.release(rig.ids()[0]).await
@@ -29,12 +25,8 @@ fn plan(plan: &mut Plan<'_>) {
     plan.step("the NTB is found again", async |rig: &Rig| {
         rig.probe(rig.ids()[0]).await
     });
-    plan.step("request the interrupt on CPU 2", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 2).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(2);
+    plan.interrupt_under_every_id(1);
 }
 
 fn expected(spec: &Spec) -> Expected {

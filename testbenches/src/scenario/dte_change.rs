@@ -20,12 +20,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn plan(plan: &mut Plan<'_>) {
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     plan.step(
         "switch interrupts off in the DTE, without a command",
         async |rig: &Rig| {
@@ -33,7 +29,5 @@ fn plan(plan: &mut Plan<'_>) {
             Ok(())
         },
     );
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.interrupt_under_every_id(1);
 }

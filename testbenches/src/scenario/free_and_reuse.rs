@@ -11,12 +11,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn plan(plan: &mut Plan<'_>) {
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     plan.step("free the interrupt", async |rig: &Rig| rig.free_ntb_irqs().await);
     plan.step("another device gets the CPU and vector", async |rig: &Rig| {
         rig.request_neighbour_irq(1).await

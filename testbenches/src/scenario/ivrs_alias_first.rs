@@ -22,9 +22,7 @@ fn plan(plan: &mut Plan<'_>) {
     plan.step("request the NTB's interrupt on CPU 1", async |rig: &Rig| {
         rig.request_ntb_irqs(1, 1).await
     });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.interrupt_under_every_id(1);
 }
 
 fn expected(spec: &Spec) -> Expected {

@@ -23,9 +23,7 @@ fn plan(plan: &mut Plan<'_>) {
         .get(&own)
         .copied()
         .unwrap_or(own);
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
+    plan.request_interrupt(1);
     plan.step(format!("interrupt under {under}"), async move |rig: &Rig| {
         rig.ring_under(0, &[under]).await
     });

@@ -19,12 +19,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn plan(plan: &mut Plan<'_>) {
     let rounds = plan.value(&ROUNDS);
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     // These three begin at the same time; the seed decides who goes first wherever they meet.
     plan.step("the peer rings", async move |rig: &Rig| {
         rig.storm(0, rounds).await;
@@ -39,15 +35,6 @@ fn plan(plan: &mut Plan<'_>) {
         rig.ntb().msix.set_mask(&cpu, 0, false).await;
         Ok(())
     });
-    plan.step(
-        "wait for what is under way, and two jiffies",
-        async |rig: &Rig| {
-            rig.settle().await;
-            rig.wait_jiffies(2).await;
-            Ok(())
-        },
-    );
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.settle("wait for what is under way, and two jiffies");
+    plan.interrupt_under_every_id(1);
 }

@@ -19,12 +19,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn plan(plan: &mut Plan<'_>) {
     let rounds = plan.value(&ROUNDS);
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     for (name, to) in [
         ("CPU 3 moves it to CPU 2", 2),
         ("CPU 3 moves it back to CPU 1", 1),
@@ -34,16 +30,7 @@ fn plan(plan: &mut Plan<'_>) {
             Ok(())
         });
         plan.meanwhile(name, async move |rig: &Rig| rig.on(3).move_irq(0, to).await);
-        plan.step(
-            "wait for what is under way, and two jiffies",
-            async |rig: &Rig| {
-                rig.settle().await;
-                rig.wait_jiffies(2).await;
-                Ok(())
-            },
-        );
+        plan.settle("wait for what is under way, and two jiffies");
     }
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.interrupt_under_every_id(1);
 }

@@ -41,14 +41,7 @@ fn plan(plan: &mut Plan<'_>) {
         rig.storm(0, 1).await;
         Ok(())
     });
-    plan.step(
-        "wait for what is under way, and two jiffies: the old vector is freed",
-        async |rig: &Rig| {
-            rig.settle().await;
-            rig.wait_jiffies(2).await;
-            Ok(())
-        },
-    );
+    plan.settle("wait for what is under way, and two jiffies: the old vector is freed");
     plan.step("the first interrupts under every ID", async |rig: &Rig| {
         rig.ring_under_every_id(0).await
     });

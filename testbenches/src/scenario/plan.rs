@@ -69,6 +69,32 @@ impl<'a> Plan<'a> {
         self.add(name.into(), true, work);
     }
 
+    /// Adds the step that most begin with: one interrupt of the NTB is requested on a CPU.
+    pub fn request_interrupt(&mut self, cpu: u32) {
+        let name = format!("request the interrupt on CPU {cpu}");
+        self.step(name, async move |rig: &Rig| rig.request_ntb_irqs(1, cpu).await);
+    }
+
+    /// Adds the step in which the NTB interrupts under every ID by its first `vectors`,
+    /// [one after the other](Rig::ring_under_every_id).
+    pub fn interrupt_under_every_id(&mut self, vectors: usize) {
+        self.step("interrupt under every ID", async move |rig: &Rig| {
+            for vector in 0..vectors {
+                rig.ring_under_every_id(vector).await?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Adds the step that waits until all that was sent has ended, and until the old vectors of moves are freed.
+    pub fn settle(&mut self, name: &'static str) {
+        self.step(name, async |rig: &Rig| {
+            rig.settle().await;
+            rig.wait_jiffies(2).await;
+            Ok(())
+        });
+    }
+
     fn add(
         &mut self,
         name: Cow<'static, str>,

@@ -2,7 +2,7 @@ use host_model::checker::FindingKind;
 
 use super::reasons::{RING, and_blocked_without_table, flush_commands, why_stale};
 use super::{Expected, Plan, Scenario};
-use crate::rig::{Rig, ScenarioError};
+use crate::rig::Rig;
 use crate::run::Spec;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -18,7 +18,7 @@ fn plan(plan: &mut Plan<'_>) {
     plan.step("request two interrupts on CPU 1", async |rig: &Rig| {
         rig.request_ntb_irqs(2, 1).await
     });
-    plan.step("interrupt under every ID", both);
+    plan.interrupt_under_every_id(2);
     plan.step("the IOMMU takes no more commands", async |rig: &Rig| {
         rig.stall_commands(true).await;
         Ok(())
@@ -34,12 +34,7 @@ fn plan(plan: &mut Plan<'_>) {
         rig.wait_jiffies(2).await;
         Ok(())
     });
-    plan.step("interrupt under every ID", both);
-}
-
-async fn both(rig: &Rig) -> Result<(), ScenarioError> {
-    rig.ring_under_every_id(0).await?;
-    rig.ring_under_every_id(1).await
+    plan.interrupt_under_every_id(2);
 }
 
 fn expected(spec: &Spec) -> Expected {

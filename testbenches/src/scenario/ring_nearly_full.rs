@@ -3,7 +3,7 @@ use sim_bridge::SimTime;
 
 use super::reasons::{RING, flush_commands, stale_where_not_flushed};
 use super::{Expected, Parameter, Plan, Scenario};
-use crate::rig::{Rig, ScenarioError};
+use crate::rig::Rig;
 use crate::run::Spec;
 
 const STEP_NS: Parameter = Parameter {
@@ -27,7 +27,7 @@ fn plan(plan: &mut Plan<'_>) {
     plan.step("request two interrupts on CPU 0", async |rig: &Rig| {
         rig.request_ntb_irqs(2, 0).await
     });
-    plan.step("interrupt under every ID", both);
+    plan.interrupt_under_every_id(2);
     plan.step("CPU 1 moves vector 0 to CPU 3", async |rig: &Rig| {
         rig.on(1).move_irq(0, 3).await
     });
@@ -41,12 +41,7 @@ fn plan(plan: &mut Plan<'_>) {
             Ok(())
         },
     );
-    plan.step("interrupt under every ID", both);
-}
-
-async fn both(rig: &Rig) -> Result<(), ScenarioError> {
-    rig.ring_under_every_id(0).await?;
-    rig.ring_under_every_id(1).await
+    plan.interrupt_under_every_id(2);
 }
 
 fn expected(spec: &Spec) -> Expected {

@@ -39,16 +39,10 @@ fn plan(plan: &mut Plan<'_>) {
         0 => PowerOnCaches::Empty,
         _ => PowerOnCaches::Kept,
     };
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     plan.step("suspend", async move |rig: &Rig| rig.suspend(sleep).await);
     plan.step("sleep", async move |rig: &Rig| rig.sleep(sleep).await);
     plan.step("resume", async move |rig: &Rig| rig.resume(sleep).await);
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.interrupt_under_every_id(1);
 }

@@ -39,12 +39,8 @@ fn plan(plan: &mut Plan<'_>) {
         }
         Ok(())
     });
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
 }
 
 fn expected(spec: &Spec) -> Expected {

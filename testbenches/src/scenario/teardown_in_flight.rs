@@ -22,12 +22,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn plan(plan: &mut Plan<'_>) {
     let rounds = plan.value(&ROUNDS);
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     plan.step("interrupt without a pause", async move |rig: &Rig| {
         rig.storm(0, rounds).await;
         Ok(())

@@ -49,14 +49,7 @@ fn plan(plan: &mut Plan<'_>) {
             rig.on(3).second()?.storm(0, 1).await;
             Ok(())
         });
-        plan.step(
-            "wait for what is under way, and two jiffies: the old vectors are freed",
-            async |rig: &Rig| {
-                rig.settle().await;
-                rig.wait_jiffies(2).await;
-                Ok(())
-            },
-        );
+        plan.settle("wait for what is under way, and two jiffies: the old vectors are freed");
     }
     plan.step("both interrupt under every ID", both);
 }

@@ -23,7 +23,7 @@ fn plan(plan: &mut Plan<'_>) {
     plan.step("request two interrupts on CPU 0", async |rig: &Rig| {
         rig.request_ntb_irqs(2, 0).await
     });
-    plan.step("interrupt under every ID", both);
+    plan.interrupt_under_every_id(2);
     for n in 0..moves {
         // Never back to where it was first cached.
         let to = if n % 2 == 0 { 3 } else { 2 };
@@ -43,12 +43,7 @@ fn plan(plan: &mut Plan<'_>) {
             },
         );
     }
-    plan.step("interrupt under every ID", both);
-}
-
-async fn both(rig: &Rig) -> Result<(), crate::rig::ScenarioError> {
-    rig.ring_under_every_id(0).await?;
-    rig.ring_under_every_id(1).await
+    plan.interrupt_under_every_id(2);
 }
 
 fn expected(spec: &Spec) -> Expected {

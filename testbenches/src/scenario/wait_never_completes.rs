@@ -17,12 +17,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn plan(plan: &mut Plan<'_>) {
-    plan.step("request the interrupt on CPU 1", async |rig: &Rig| {
-        rig.request_ntb_irqs(1, 1).await
-    });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.request_interrupt(1);
+    plan.interrupt_under_every_id(1);
     plan.step("the IOMMU takes no more commands", async |rig: &Rig| {
         rig.stall_commands(true).await;
         Ok(())
@@ -32,9 +28,7 @@ fn plan(plan: &mut Plan<'_>) {
         rig.wait_jiffies(2).await;
         Ok(())
     });
-    plan.step("interrupt under every ID", async |rig: &Rig| {
-        rig.ring_under_every_id(0).await
-    });
+    plan.interrupt_under_every_id(1);
 }
 
 fn expected(spec: &Spec) -> Expected {
