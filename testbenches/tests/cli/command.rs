@@ -145,6 +145,22 @@ pub fn has_mapped(process: u32, name: &str) -> bool {
     fs::read_to_string(format!("/proc/{process}/maps")).is_ok_and(|maps| maps.contains(name))
 }
 
+/// Whether a process has taken its place in the link at `path`. Until then it has the header mapped, alone or besides.
+pub fn has_joined(process: u32, path: &Path) -> bool {
+    let (Some(name), Ok(file)) = (path.to_str(), fs::metadata(path)) else {
+        return false;
+    };
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
+    let mut mappings = maps.lines().filter(|line| line.ends_with(name));
+    let (Some(mapping), None) = (mappings.next(), mappings.next()) else {
+        return false;
+    };
+    let mut addresses = mapping.split([' ', '-']);
+    let mut address = || u64::from_str_radix(addresses.next().unwrap_or_default(), 16).expect("an address");
+    let start = address();
+    address() - start >= file.len()
+}
+
 /// Names of what is in a directory.
 pub fn names_in(directory: &Path) -> Vec<String> {
     let names: io::Result<Vec<String>> = fs::read_dir(directory).and_then(|entries| {

@@ -10,7 +10,9 @@ use testbenches::run::{Spec, run};
 use testbenches::scenario::Scenario;
 use testbenches::topology::Topology;
 
-use crate::command::{LONG, Running, children_of, command, has_mapped, is_running, names_in, until};
+use crate::command::{
+    LONG, Running, children_of, command, has_joined, has_mapped, is_running, names_in, until,
+};
 
 /// What the other side may take to notice.
 const SOON: Duration = Duration::from_secs(1);
@@ -174,7 +176,8 @@ fn met_at(link: &Path) -> (Running, Running) {
     let device = ["device", "--link", name, "--aliases", "plx", "--every-cycle"];
     let mut device = Running::start(&mut command(&device));
     let id = device.id();
-    until(LONG, "the link", || has_mapped(id, name).then_some(()));
+    // One that is killed earlier was never there: the host goes on to wait for another.
+    until(LONG, "the link", || has_joined(id, link).then_some(()));
     (host, device)
 }
 
