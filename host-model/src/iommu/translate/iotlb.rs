@@ -12,6 +12,7 @@ use super::super::spec::page_table::{PAGE_SHIFT, Page, PageAttributes, Permissio
 use super::super::sync::AtomicU64;
 use super::known_domains::DteDomain;
 use super::request::Translation;
+use super::verdict::Domain;
 
 /// Translations by domain and 4 KiB of address. A larger page has an entry for each 4 KiB of it that was used, and
 /// each of them goes when any of the page is invalidated. Directory entries are not cached, nor is what maps
@@ -63,57 +64,51 @@ struct Mapping {
 }
 
 impl Tag {
+    const DOMAIN: u64 = Self::new().with_domain_low(0xfff).into_bits();
+
     #[inline]
     fn of(domain: u16, address: u64) -> Self {
-        const DOMAIN: u64 = Tag::new().with_domain_low(0xfff).into_bits();
-        Self::from_bits(address & !DOMAIN | u64::from(domain) & DOMAIN)
+        Self::from_bits(address & !Self::DOMAIN | u64::from(domain) & Self::DOMAIN)
+    }
+
+    /// Of a domain of which it has all bits.
+    #[inline(always)]
+    fn of_known(domain: DteDomain, address: u64) -> Self {
+        const { assert!(DteDomain::BITS == Self::DOMAIN.count_ones()) };
+        Self::from_bits(address & !Self::DOMAIN | domain.into_bits())
     }
 }
 
-/// Page number bits 45:0, above a domain's.
-#[inline(always)]
-fn page_bits(address: u64) -> u64 {
-    address >> PAGE_SHIFT << DteDomain::USED
-}
-
-/// What a known hit is known as, if the address is below [`KNOWN_END`].
-#[inline(always)]
-fn known_as(domain: DteDomain, address: u64) -> u64 {
-    page_bits(address) | domain.into_bits()
-}
-
-/// Addresses from here on leave no room for the domain.
-const KNOWN_END: u64 = (1 << (u64::BITS - DteDomain::USED + PAGE_SHIFT as u32)) - (1 << PAGE_SHIFT);
-
-/// Of a domain, to be known with it: then the longest part of a lookup can begin before the domain is.
+/// The part of a tag's hash that is of a domain's known bits, to be known with them: then the longest part of a lookup
+/// can begin before the domain is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DomainHash(pub(super) u64);
 
 impl DomainHash {
-    pub(super) fn of(domain: u16) -> Self {
-        Self(hash(domain.into()))
+    pub(super) fn of(known_bits: u64) -> Self {
+        Self(hash(known_bits))
     }
 
-    /// The hash of domain and page: [`hash`] of a sum is the sum of theirs.
+    /// [`hash`] of a sum is the sum of theirs.
     #[inline(always)]
     fn with_page(self, address: u64) -> u64 {
-        hash(page_bits(address)).wrapping_add(self.0)
+        hash(address & !Tag::DOMAIN).wrapping_add(self.0)
     }
 }
 
-fn key(domain: u16, address: u64) -> u64 {
-    DomainHash::of(domain).with_page(address) >> (u64::BITS - KEY_BITS)
+fn key(tag: Tag) -> u64 {
+    hash(tag.into_bits()) >> (u64::BITS - KEY_BITS)
 }
 
-/// What is known of 4 KiB of a page: what it comes to with what the DTE allows.
+/// What is known of 4 KiB of a page.
 #[bitfield(u64)]
 pub(super) struct KnownPage {
     /// [`PageAttributes`], but with the permissions that there are not.
     #[bits(10)]
     inverted: u16,
-    /// Bits 57:12 in which physical address and address differ.
+    /// Of the physical address, which has bits 51:12 at most.
     #[bits(46)]
-    difference: u64,
+    frame: u64,
     __: u8,
 }
 
@@ -122,10 +117,10 @@ impl KnownPage {
         .with_permissions(Permissions::ALL)
         .into_bits();
 
-    fn of(page: &Page, address: u64, permissions: Permissions) -> Self {
+    fn of(page: &Page, address: u64) -> Self {
         Self::new()
-            .with_inverted(page.attributes.and(permissions).into_bits() ^ Self::INVERTED)
-            .with_difference((page.physical(address) ^ address) >> PAGE_SHIFT)
+            .with_inverted(page.attributes.into_bits() ^ Self::INVERTED)
+            .with_frame(page.physical(address) >> PAGE_SHIFT)
     }
 
     #[inline(always)]
@@ -137,7 +132,7 @@ impl KnownPage {
     #[inline(always)]
     pub(super) fn translation(self, address: u64) -> Translation {
         Translation {
-            address: address ^ self.difference() << PAGE_SHIFT,
+            address: self.frame() << PAGE_SHIFT | address & ((1 << PAGE_SHIFT) - 1),
             attributes: PageAttributes::from_bits(self.inverted() ^ Self::INVERTED),
         }
     }
@@ -201,26 +196,25 @@ impl Iotlb {
         (domain, hash): (DteDomain, DomainHash),
         address: u64,
     ) -> Option<KnownPage> {
-        let known = known_as(domain, address);
-        let page = self.cache.recall_as(lines, hash.with_page(address), known)?;
-        (address < KNOWN_END).then(|| KnownPage::from_bits(page))
+        let tag = Tag::of_known(domain, address).into_bits();
+        let page = self.cache.recall_as(lines, hash.with_page(address), tag)?;
+        Some(KnownPage::from_bits(page))
     }
 
     /// The page of that address.
-    pub(super) fn find(&self, domain: DteDomain, address: u64) -> Option<Page> {
-        let tag = Tag::of(domain.id(), address);
-        let of_tag = |words: &Words<WORDS>| page_of(words, tag, domain.id());
-        let (place, page) = self.cache.find(key(domain.id(), address), of_tag)?;
+    pub(super) fn find(&self, domain: &Domain, address: u64) -> Option<Page> {
+        let tag = Tag::of(domain.id, address);
+        let of_tag = |words: &Words<WORDS>| page_of(words, tag, domain.id);
+        let (place, page) = self.cache.find(key(tag), of_tag)?;
         self.remember(place, domain, address, &page);
         Some(page)
     }
 
-    fn remember(&self, place: Place, domain: DteDomain, address: u64, page: &Page) {
-        if address < KNOWN_END {
-            let hash = DomainHash::of(domain.id()).with_page(address);
-            let page = KnownPage::of(page, address, domain.permissions());
-            self.cache
-                .remember_as(place, hash, known_as(domain, address), page.into_bits());
+    fn remember(&self, place: Place, domain: &Domain, address: u64, page: &Page) {
+        if let Some(known) = domain.known() {
+            let tag = Tag::of_known(known, address).into_bits();
+            let page = KnownPage::of(page, address).into_bits();
+            self.cache.remember_as(place, hash(tag), tag, page);
         }
     }
 
@@ -233,7 +227,7 @@ impl Iotlb {
     /// may have been read before an invalidation.
     pub(in super::super) fn guard(&self, domain: u16, address: u64, began: Began) -> FillGuard {
         self.largest.fetch_max(PAGE_SHIFT.into(), SeqCst);
-        let guard = self.cache.guard(key(domain, address));
+        let guard = self.cache.guard(key(Tag::of(domain, address)));
         // Last: an invalidation counts itself before it looks at `largest` and moves guards.
         FillGuard((self.begin() == began).then_some((guard, began)))
     }
@@ -245,7 +239,7 @@ impl Iotlb {
 
     pub(super) fn insert(
         &self,
-        domain: DteDomain,
+        domain: &Domain,
         address: u64,
         page: &Page,
         FillGuard(guard): FillGuard,
@@ -261,13 +255,11 @@ impl Iotlb {
                 return Inserted::Refused;
             }
         }
-        let id = domain.id();
+        let id = domain.id;
         let tag = Tag::of(id, address);
         let words = [tag.into_bits(), Mapping::of(id, page).into_bits()];
         let same = |words: &Words<WORDS>| page_of(words, tag, id).is_some();
-        let inserted = self
-            .cache
-            .insert(key(id, address), words, guard, same, |_, _| true);
+        let inserted = self.cache.insert(key(tag), words, guard, same, |_, _| true);
         if let Inserted::Filled { place, .. } = inserted {
             self.remember(place, domain, address, page);
         }
@@ -284,7 +276,7 @@ impl Iotlb {
                     let address = addresses.start() + (page << PAGE_SHIFT);
                     let tag = Tag::of(domain, address);
                     let is_of = |words: &Words<WORDS>| page_of(words, tag, domain).is_some();
-                    self.cache.drop_key_where(key(domain, address), is_of);
+                    self.cache.drop_key_where(key(tag), is_of);
                 }
             }
             _ => {

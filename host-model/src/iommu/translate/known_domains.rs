@@ -3,11 +3,10 @@
 use std::array;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use bitfield_struct::bitfield;
 use sim_bridge::RequesterId;
 
 use super::super::cache::Stamp;
-use super::super::spec::page_table::Permissions;
+use super::super::spec::page_table::{PAGE_SHIFT, Permissions};
 use super::super::sync::AtomicU64;
 use super::iotlb::DomainHash;
 
@@ -33,28 +32,34 @@ pub(in super::super) struct KnownDomain {
     hash: AtomicU64,
 }
 
-/// What a DTE says of untranslated requests: they are translated by page tables, all addresses are, and this is the
-/// same for all of them.
-#[bitfield(u64)]
-#[derive(PartialEq, Eq)]
-pub(super) struct DteDomain {
-    #[bits(2)]
-    pub(super) permissions: Permissions,
-    pub(super) id: u16,
-    #[bits(46)]
-    __: u64,
-}
+/// What a DTE says of untranslated requests: they are translated by the page tables of a domain, all addresses are, and
+/// that goes for reads and writes. Linux's DTEs are like that, and its domain IDs the lowest that are free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DteDomain(u64);
 
 impl DteDomain {
-    /// Bits.
-    pub(super) const USED: u32 = 18;
+    /// Of a domain ID that is known: as many as an address within a page has, which pages are known without.
+    pub(super) const BITS: u32 = PAGE_SHIFT as u32;
+    /// The first domain ID that is not known: with the last page it would be like nothing.
+    const END: u64 = (1 << Self::BITS) - 1;
+
+    /// `None` if it is not like that, or the domain ID too high.
+    pub(super) fn of(id: u16, permissions: Permissions) -> Option<Self> {
+        let domain = u64::from(id);
+        (domain < Self::END && permissions == Permissions::ALL).then_some(Self(domain))
+    }
+
+    #[inline(always)]
+    pub(super) fn into_bits(self) -> u64 {
+        self.0
+    }
 }
 
-/// Differs above a domain's bits for all that share a place.
+/// Differs above a domain's bits for all devices.
 #[inline(always)]
 fn whose(device: RequesterId, stamp: u64) -> u64 {
     const DEVICE: u32 = 12;
-    const { assert!(DEVICE + u16::BITS == Stamp::SHIFT && DteDomain::USED - DEVICE <= PLACES.ilog2()) };
+    const { assert!(DEVICE >= DteDomain::BITS && DEVICE + u16::BITS == Stamp::SHIFT) };
     u64::from(device.0) << DEVICE ^ stamp
 }
 
@@ -92,15 +97,14 @@ impl KnownDomain {
     pub(super) fn recall(&self, device: RequesterId, stamp: u64) -> Option<(DteDomain, DomainHash)> {
         let hash = DomainHash(self.hash.load(Relaxed));
         let domain = self.domain.load(Acquire) ^ whose(device, stamp);
-        (domain < 1 << DteDomain::USED).then(|| (DteDomain::from_bits(domain), hash))
+        (domain < DteDomain::END).then_some((DteDomain(domain), hash))
     }
 
     /// `stamp` was captured before anything was looked up, and the DTE is cached.
     pub(super) fn remember(&self, device: RequesterId, stamp: u64, domain: DteDomain) {
         if Stamp::can_move(stamp) {
-            self.hash.store(DomainHash::of(domain.id()).0, Relaxed);
-            self.domain
-                .store(domain.into_bits() ^ whose(device, stamp), Release);
+            self.hash.store(DomainHash::of(domain.0).0, Relaxed);
+            self.domain.store(domain.0 ^ whose(device, stamp), Release);
         }
     }
 }
@@ -112,7 +116,7 @@ mod tests {
     const DEVICE: RequesterId = RequesterId(0x4100);
 
     fn domain(id: u16) -> DteDomain {
-        DteDomain::new().with_id(id).with_permissions(Permissions::ALL)
+        DteDomain::of(id, Permissions::ALL).expect("below 4095")
     }
 
     fn recalled(domains: &KnownDomains, device: RequesterId) -> Option<DteDomain> {
@@ -126,13 +130,36 @@ mod tests {
     }
 
     #[test]
+    fn domains_below_4095_that_allow_reads_and_writes_can_be_known() {
+        let read = Permissions::new().with_read(true);
+        let write = Permissions::new().with_write(true);
+        for (id, permissions, is_known) in [
+            (0, Permissions::ALL, true),
+            (0xffe, Permissions::ALL, true),
+            (0xfff, Permissions::ALL, false),
+            (0x1000, Permissions::ALL, false),
+            (0xffff, Permissions::ALL, false),
+            (1, read, false),
+            (1, write, false),
+            (1, Permissions::new(), false),
+        ] {
+            let domain = DteDomain::of(id, permissions);
+            assert_eq!(
+                domain.map(DteDomain::into_bits),
+                is_known.then_some(id.into()),
+                "{id:#x} {permissions:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_domain_is_recalled_until_it_is_forgotten() {
         let domains = KnownDomains::new();
         let forget: [fn(&KnownDomains); 2] =
             [|domains| domains.of(DEVICE).forget(), KnownDomains::forget_all];
         for forget in forget {
-            remember(&domains, DEVICE, domain(0xffff));
-            assert_eq!(recalled(&domains, DEVICE), Some(domain(0xffff)));
+            remember(&domains, DEVICE, domain(0xffe));
+            assert_eq!(recalled(&domains, DEVICE), Some(domain(0xffe)));
             forget(&domains);
             assert_eq!(recalled(&domains, DEVICE), None);
         }
@@ -151,9 +178,9 @@ mod tests {
         let domains = KnownDomains::new();
         let sharing = (0..16).map(|n| RequesterId(n << 12 | 0x100));
         for device in sharing.clone() {
-            remember(&domains, device, domain(device.0));
+            remember(&domains, device, domain(device.0 >> 4));
             for other in sharing.clone() {
-                let known = (other == device).then_some(domain(device.0));
+                let known = (other == device).then_some(domain(device.0 >> 4));
                 assert_eq!(recalled(&domains, other), known);
             }
         }

@@ -261,7 +261,7 @@ impl<M: GuestMemory> Iommu<M> {
                         } else {
                             fill
                         };
-                        let inserted = iotlb.insert(domain.known(), address, &page, fill);
+                        let inserted = iotlb.insert(&domain, address, &page, fill);
                         self.count_insertion(CacheKind::Iotlb, inserted);
                         observer.page(PageLookup {
                             from: match inserted {
@@ -379,13 +379,16 @@ impl<M: GuestMemory> Iommu<M> {
             Err(refusal) => return self.refuse(&walk, refusal),
         };
         let device = walk.request.requester;
-        if dte.knowable && !walk.exclusion.base.enable() {
-            let known = self.dte_cache.listener().domains.of(device);
-            known.remember(device, walk.stamp, domain.known());
+        if dte.knowable
+            && !walk.exclusion.base.enable()
+            && let Some(known) = domain.known()
+        {
+            let domains = &self.dte_cache.listener().domains;
+            domains.of(device).remember(device, walk.stamp, known);
         }
         let (iotlb, address) = (&self.translations.iotlb, walk.request.address);
         let hit = iotlb
-            .find(domain.known(), address)
+            .find(&domain, address)
             .and_then(|page| Some((page, judge.hit(&domain, &page)?)));
         if let Some((page, hit)) = hit {
             self.counters.count(CacheKind::Iotlb, CacheEvent::Hit);

@@ -39,10 +39,9 @@ pub(in super::super) struct Domain {
 }
 
 impl Domain {
-    pub(super) fn known(&self) -> DteDomain {
-        DteDomain::new()
-            .with_id(self.id)
-            .with_permissions(self.tables.permissions)
+    /// `None` if it is none to be known.
+    pub(super) fn known(&self) -> Option<DteDomain> {
+        DteDomain::of(self.id, self.tables.permissions)
     }
 }
 

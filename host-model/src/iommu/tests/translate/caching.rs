@@ -139,8 +139,10 @@ fn domains_do_not_share_translations() {
         let rig = with_other_domain(domain);
         rig.translate(&read(0x1000));
         assert_eq!(physical(rig.translate(&other(0x1000))), 0x4000_1000);
-        assert_eq!(cached(&rig, &other(0x1000)), Some(0x4000_1000));
-        assert_eq!(cached(&rig, &read(0x1000)), Some(0x10_1000));
+        for _ in 0..3 {
+            assert_eq!(cached(&rig, &other(0x1000)), Some(0x4000_1000));
+            assert_eq!(cached(&rig, &read(0x1000)), Some(0x10_1000));
+        }
     }
 }
 
@@ -168,6 +170,19 @@ fn every_address_bit_tells_pages_apart() {
         assert_eq!(cached(&rig, &read(0x1000 ^ 1 << bit)), None, "bit {bit}");
     }
     assert!(cached(&rig, &read(0x1000)).is_some());
+}
+
+#[test]
+fn the_last_page_of_any_domain_is_not_taken_for_what_is_cached() {
+    for domain in [0, 0xffe, 0xfff, 0x1fff, 0xffff] {
+        let rig = with_other_domain(domain);
+        rig.translate(&other(0x1000));
+        let unmapped = rig.translate(&other(!0xfff));
+        assert!(
+            matches!(unmapped, TranslationOutcome::Refused { .. }),
+            "{unmapped:?}"
+        );
+    }
 }
 
 /// Has translated a write to page 1 twice.
