@@ -1,5 +1,6 @@
 //! What the IOMMU costs, against baselines that are measured in the same run. The ratios are printed at the end.
 
+mod own_cpu;
 mod ratios;
 #[allow(dead_code, reason = "shared with other benches and tests")]
 #[path = "../workload/mod.rs"]
@@ -18,6 +19,7 @@ use host_model::iommu::{CacheShape, Config, InterruptRequest};
 use sim_bridge::RequesterId;
 use vm_memory::GuestAddress;
 
+use own_cpu::OwnCpu;
 use ratios::{Measured, Ratio, Target, Times};
 use workload::Workload;
 use workload::bare::BareArray;
@@ -243,6 +245,7 @@ fn two_threads(
     let begin = Barrier::new(2);
     let run = |ahead: usize| {
         let (second, first) = requests.split_at(ahead);
+        let _own = OwnCpu::nth(usize::from(ahead > 0));
         begin.wait();
         let start = Instant::now();
         for _ in 0..passes {
@@ -263,6 +266,7 @@ fn while_invalidating(workload: &Workload, victims: &[RequesterId], work: impl F
     let (begin, done) = (Barrier::new(2), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
+            let _own = OwnCpu::nth(1);
             begin.wait();
             let mut due = Instant::now();
             for victim in victims.iter().cycle() {
@@ -277,6 +281,7 @@ fn while_invalidating(workload: &Workload, victims: &[RequesterId], work: impl F
                 }
             }
         });
+        let _own = OwnCpu::nth(0);
         begin.wait();
         let start = Instant::now();
         work();
