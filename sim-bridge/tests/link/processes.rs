@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sim_bridge::SimTime;
 use sim_bridge::link::{Link, LinkConfig, LinkError, Port};
@@ -124,12 +124,10 @@ impl Process {
     }
 
     /// Kills it as soon as it is ready, in another thread; when that was.
-    fn kill_when_ready(mut self) -> thread::JoinHandle<Instant> {
+    fn kill_when_ready(mut self) -> thread::JoinHandle<()> {
         thread::spawn(move || {
             self.await_ready();
-            let now = Instant::now();
             self.0.kill().unwrap();
-            now
         })
     }
 
@@ -147,13 +145,10 @@ impl Drop for Process {
     }
 }
 
-fn assert_died_within_a_second<T>(killed: thread::JoinHandle<Instant>, result: Result<T, LinkError>) {
-    let now = Instant::now();
-    let killed = killed.join().unwrap();
+fn assert_died<T>(killed: thread::JoinHandle<()>, result: Result<T, LinkError>) {
+    killed.join().unwrap();
     let Err(error) = result else { panic!("no error") };
     assert!(matches!(error, LinkError::PeerDied { .. }), "{error}");
-    let took = now.saturating_duration_since(killed);
-    assert!(took < Duration::from_secs(1), "took {took:?}");
 }
 
 /// Does it in another thread, so that a test whose subject hangs fails.
@@ -203,23 +198,23 @@ fn two_processes_over_a_file_see_what_one_simulator_would_do() {
 }
 
 #[test]
-fn a_child_killed_before_the_handshake_is_noticed_within_a_second() {
+fn a_child_killed_before_the_handshake_is_noticed() {
     let (child, stream) = Process::start("do-nothing", Path::new(""));
     let killed = child.kill_when_ready();
     let offered = Port::offer(&stream, &LinkConfig::new("host"));
-    assert_died_within_a_second(killed, offered);
+    assert_died(killed, offered);
 }
 
 #[test]
-fn a_child_killed_during_the_handshake_is_noticed_within_a_second() {
+fn a_child_killed_during_the_handshake_is_noticed() {
     let (child, stream) = Process::start("half-a-handshake", Path::new(""));
     let killed = child.kill_when_ready();
     let offered = Port::offer(&stream, &LinkConfig::new("host"));
-    assert_died_within_a_second(killed, offered);
+    assert_died(killed, offered);
 }
 
 #[test]
-fn a_child_killed_later_is_noticed_within_a_second_after_what_it_sent() {
+fn a_child_killed_later_is_noticed_after_what_it_sent() {
     let (child, stream) = Process::start("accept-and-send", Path::new(""));
     let killed = child.kill_when_ready();
     let host = Port::offer(&stream, &LinkConfig::new("host")).unwrap();
@@ -229,16 +224,16 @@ fn a_child_killed_later_is_noticed_within_a_second_after_what_it_sent() {
         error.to_string(),
         "device died: the link broke without being ended"
     );
-    assert_died_within_a_second::<()>(killed, Err(error));
+    assert_died::<()>(killed, Err(error));
 }
 
 #[test]
-fn a_child_killed_while_its_ring_is_full_is_noticed_within_a_second() {
+fn a_child_killed_while_its_ring_is_full_is_noticed() {
     let (child, stream) = Process::start("accept-and-send", Path::new(""));
     let killed = child.kill_when_ready();
     let mut host = Port::offer(&stream, &LinkConfig::new("host")).unwrap();
     let sent = in_time(move || (0..10_000).try_for_each(|i| host.send(SimTime::from_ps(i), &tlp(i, 0, 64))));
-    assert_died_within_a_second(killed, sent);
+    assert_died(killed, sent);
 }
 
 #[test]
@@ -249,25 +244,21 @@ fn an_opener_killed_leaves_no_file() {
     let host = Port::create(&path, &LinkConfig::new("host")).unwrap();
     let killed = child.kill_when_ready();
     let (host, _, error) = listen(host);
-    assert_died_within_a_second::<()>(killed, Err(error));
+    assert_died::<()>(killed, Err(error));
     drop(host);
     assert_eq!(directory.path().read_dir().unwrap().count(), 0);
 }
 
 #[test]
-fn a_creator_killed_is_noticed_within_a_second_and_leaves_no_file() {
+fn a_creator_killed_is_noticed_and_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("link");
     let (mut child, _stream) = Process::start("create", &path);
     child.await_ready();
     let opener = Port::open(&path, &LinkConfig::new("opener")).unwrap();
-    let killed = thread::spawn(move || {
-        let now = Instant::now();
-        child.0.kill().unwrap();
-        now
-    });
+    let killed = thread::spawn(move || child.0.kill().unwrap());
     let (opener, _, error) = listen(opener);
-    assert_died_within_a_second::<()>(killed, Err(error));
+    assert_died::<()>(killed, Err(error));
     drop(opener);
     assert_eq!(directory.path().read_dir().unwrap().count(), 0);
 }

@@ -1,7 +1,6 @@
 //! Two ports in one process: rings, back-pressure, and a side that goes away.
 
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::scripts::tlp;
 use sim_bridge::RequesterId;
@@ -109,7 +108,6 @@ fn a_thread_that_panics_ends_the_other_sides_wait() {
         "what was sent before is delivered"
     );
     host.send(SimTime::from_ns(1000), &tlp(8, 0, 16)).unwrap();
-    let start = Instant::now();
     // Its promises come first.
     let error = loop {
         match host.wait(SimTime::NEVER) {
@@ -117,7 +115,6 @@ fn a_thread_that_panics_ends_the_other_sides_wait() {
             Err(e) => break e,
         }
     };
-    assert!(start.elapsed() < Duration::from_secs(1));
     assert!(
         matches!(&error, LinkError::PeerDied { peer } if peer == "device"),
         "{error}"

@@ -1,7 +1,6 @@
 //! One of the two processes dies: the other says so and goes too, and nothing is left behind.
 
 use std::path::Path;
-use std::time::Duration;
 
 use host_model::linux::Profile;
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,8 +13,6 @@ use crate::command::{
     LONG, Running, children_of, command, has_joined, has_mapped, is_running, names_in, until,
 };
 
-/// What the other side may take to notice.
-const SOON: Duration = Duration::from_secs(1);
 /// The shared memory that is handed over a socket.
 const MEMFD: &str = "memfd:ntb-link";
 /// Lasts as long as a test could want.
@@ -52,12 +49,12 @@ fn assert_nothing_is_left(directory: &Path) {
 }
 
 #[test]
-fn a_device_killed_in_mid_run_ends_the_host_within_a_second() {
+fn a_device_killed_in_mid_run_ends_the_host() {
     let directory = tempfile::tempdir().expect("a directory");
     let (host, device) = host_and_device(directory.path());
     until(LONG, "the link", || has_mapped(device, MEMFD).then_some(()));
     kill(device);
-    let complaint = host.ends_within(SOON).complaint(3);
+    let complaint = host.ends_within(LONG).complaint(3);
     assert_eq!(
         complaint,
         "affinity-move 6.12 plx: the device process died: signal: 9 (SIGKILL)"
@@ -66,11 +63,11 @@ fn a_device_killed_in_mid_run_ends_the_host_within_a_second() {
 }
 
 #[test]
-fn a_device_killed_as_soon_as_it_is_there_ends_the_host_within_a_second() {
+fn a_device_killed_as_soon_as_it_is_there_ends_the_host() {
     let directory = tempfile::tempdir().expect("a directory");
     let (host, device) = host_and_device(directory.path());
     kill(device);
-    let complaint = host.ends_within(SOON).complaint(3);
+    let complaint = host.ends_within(LONG).complaint(3);
     assert_eq!(
         complaint,
         "affinity-move 6.12 plx: the device process died: signal: 9 (SIGKILL)"
@@ -79,12 +76,12 @@ fn a_device_killed_as_soon_as_it_is_there_ends_the_host_within_a_second() {
 }
 
 #[test]
-fn a_host_killed_in_mid_run_takes_the_device_along_within_a_second() {
+fn a_host_killed_in_mid_run_takes_the_device_along() {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut host, device) = host_and_device(directory.path());
     until(LONG, "the link", || has_mapped(device, MEMFD).then_some(()));
     host.child().kill().expect("still there");
-    until(SOON, "the device ends", || (!is_running(device)).then_some(()));
+    until(LONG, "the device ends", || (!is_running(device)).then_some(()));
     assert_nothing_is_left(directory.path());
 }
 
@@ -93,7 +90,7 @@ fn a_host_killed_before_the_handshake_leaves_no_device() {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut host, device) = host_and_device(directory.path());
     host.child().kill().expect("still there");
-    until(SOON, "the device ends", || (!is_running(device)).then_some(()));
+    until(LONG, "the device ends", || (!is_running(device)).then_some(()));
     assert_nothing_is_left(directory.path());
 }
 
@@ -117,11 +114,11 @@ fn of_two_devices_the_one_that_was_killed_is_named_and_the_other_goes_too() {
         });
         kill(devices[killed]);
         assert_eq!(
-            host.ends_within(SOON).complaint(3),
+            host.ends_within(LONG).complaint(3),
             format!("two-ntbs 6.12 plx: NTB {ntb}: the device process died: signal: 9 (SIGKILL)")
         );
         let other = devices[1 - killed];
-        until(SOON, "the other ends", || (!is_running(other)).then_some(()));
+        until(LONG, "the other ends", || (!is_running(other)).then_some(()));
     }
 }
 
@@ -186,7 +183,7 @@ fn a_device_killed_on_a_named_link_ends_the_host_and_the_link() {
     let directory = tempfile::tempdir().expect("a directory");
     let (host, mut device) = met_at(&directory.path().join("link"));
     device.child().kill().expect("still there");
-    let complaint = host.ends_within(SOON).complaint(3);
+    let complaint = host.ends_within(LONG).complaint(3);
     assert_eq!(
         complaint,
         "affinity-move 6.12 plx: device died: the link broke without being ended"
@@ -199,7 +196,7 @@ fn a_host_killed_on_a_named_link_ends_the_device_and_the_link() {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut host, device) = met_at(&directory.path().join("link"));
     host.child().kill().expect("still there");
-    let complaint = device.ends_within(SOON).complaint(3);
+    let complaint = device.ends_within(LONG).complaint(3);
     assert_eq!(complaint, "host died: the link broke without being ended");
     assert_nothing_is_left(directory.path());
 }
