@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 
 use futures_channel::oneshot;
 use sim_bridge::RequesterId;
-use sim_bridge::link::{Hub, Link, LinkError};
+use sim_bridge::link::{Hub, Link};
 use sim_bridge::tlp::{Completion, Tlp};
 
-use super::Machine;
+use super::{Machine, RunError};
 use crate::trace::{Kind, Source};
 
 /// A link, and what is at its other end.
@@ -171,7 +171,8 @@ impl Machine {
         }
     }
 
-    fn fail(&self, error: LinkError) {
-        self.0.failure.borrow_mut().get_or_insert(error);
+    /// Ends the run with this, unless it has failed already.
+    pub(crate) fn fail(&self, error: impl Into<RunError>) {
+        self.0.failure.borrow_mut().get_or_insert(error.into());
     }
 }

@@ -37,7 +37,7 @@ use crate::checker::{Checker, Sample};
 use crate::exec::{Executor, Signal};
 use crate::iommu::{Config, Iommu};
 use crate::irq::{IrqState, common_interrupt};
-use crate::trace::{Kind, Source, Trace};
+use crate::trace::{Kind, Lock, Source, Trace};
 use links::Links;
 use platform::PlatformDevice;
 use power::Power;
@@ -99,6 +99,22 @@ pub enum RunError {
         /// When.
         at: SimTime,
     },
+    /// A CPU spins for a lock that nobody will unlock.
+    #[error(
+        "from {at} on CPU {cpu} spins for {lock} for ever: the task that held it died on CPU {held_by} at {died_at}"
+    )]
+    Deadlock {
+        /// When.
+        at: SimTime,
+        /// Which spins.
+        cpu: u32,
+        /// For what.
+        lock: Lock,
+        /// Where its holder ran.
+        held_by: u32,
+        /// When that died.
+        died_at: SimTime,
+    },
     /// No side will ever do anything again.
     #[error("nothing can happen after {at}: {} wait for ever", waiting.join(", "))]
     Stalled {
@@ -131,7 +147,7 @@ struct Inner {
     /// Registers of functions that are on no link and never send.
     quiet: RefCell<BTreeMap<u64, u32>>,
     platform: RefCell<Vec<PlatformDevice>>,
-    failure: RefCell<Option<LinkError>>,
+    failure: RefCell<Option<RunError>>,
     ended: Cell<u64>,
     /// A device's writes to memory that were made or dropped.
     ending: Signal,
@@ -229,7 +245,7 @@ impl Machine {
                 hub.wait(local)?;
             }
             if let Some(error) = self.0.failure.take() {
-                return Err(error.into());
+                return Err(error);
             }
         }
         Ok(())
