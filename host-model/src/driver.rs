@@ -93,6 +93,23 @@ pub enum DriverError {
     /// ENOSPC: no free remapping entry.
     #[error("ENOSPC: the interrupt remapping table of {0} is full")]
     NoSpace(RequesterId),
+    /// No error number: a kernel oopses, and the task is dead. The locks that it held stay held.
+    #[error("Oops: {function} dereferences NULL, {table}[{device}]")]
+    NullDereference {
+        /// The driver's function that does.
+        function: &'static str,
+        /// Where the pointer is from.
+        table: &'static str,
+        /// Whose it is there.
+        device: RequesterId,
+    },
+}
+
+impl DriverError {
+    /// The task is dead: its caller never learns of it, and puts nothing in order.
+    pub fn is_oops(&self) -> bool {
+        matches!(self, Self::NullDereference { .. })
+    }
 }
 
 /// What a function of a driver does, by which findings name it.

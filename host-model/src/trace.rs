@@ -127,6 +127,15 @@ pub enum Kind {
     CallEnded(&'static str),
     /// The driver put a command into the ring.
     Queued(Command),
+    /// The driver put a command into the ring of another IOMMU, which is none of this machine's.
+    QueuedElsewhere {
+        /// What.
+        command: Command,
+        /// The driver's function that did.
+        function: &'static str,
+        /// Where it has that IOMMU from.
+        table: &'static str,
+    },
     /// The driver wrote a device table entry's interrupt half or the whole of it.
     DteWritten {
         /// Whose.
@@ -144,6 +153,17 @@ pub enum Kind {
         released_at: SimTime,
         /// By which CPU.
         released_on: u32,
+    },
+    /// The driver dereferenced a NULL pointer: a kernel oopses here, and the task that runs on this CPU is dead.
+    NullDereference {
+        /// The driver's function that did.
+        function: &'static str,
+        /// Where the pointer is from.
+        table: &'static str,
+        /// The requester ID that has none there.
+        device: RequesterId,
+        /// The lock that nobody will unlock.
+        lock: Lock,
     },
     /// The driver wrote a remapping entry.
     IrteWritten {

@@ -10,7 +10,7 @@ use host_model::checker::{Finding, FindingKind, Freshness, Verdict};
 use host_model::driver::DriverError;
 use host_model::iommu::Config;
 use host_model::iommu::spec::features::{Efr, Efr2, FeatureError, Features};
-use host_model::linux::{Ivhd, Ivrs, LinuxDriver, Options, Profile};
+use host_model::linux::{Ivhd, Ivrs, LinuxDriver, Options, Owner, Profile};
 use host_model::machine::{LinkTo, Machine, MachineConfig, MemoryError, RunError, Timing};
 use host_model::pci::Function;
 use host_model::trace::{Ending, Event, Kind};
@@ -161,6 +161,8 @@ pub struct Host {
     pub timing: Timing,
     /// From a device ID to the one that the IVRS table says it sends under.
     pub ivrs_aliases: BTreeMap<RequesterId, RequesterId>,
+    /// Which IDs the IVRS table does not list for this IOMMU, and for which if any.
+    pub ivrs_not_ours: BTreeMap<RequesterId, Option<Owner>>,
     /// Functions beside those of the topology.
     pub functions: Vec<Function>,
     /// The NTB is plugged in after start-up.
@@ -180,6 +182,7 @@ impl Host {
             cpus: 4,
             timing: Timing::default(),
             ivrs_aliases: spec.topology.ivrs().aliases.clone(),
+            ivrs_not_ours: BTreeMap::new(),
             functions: Vec::new(),
             hot_plug: false,
             second: None,
@@ -458,6 +461,7 @@ fn host(
     let mut ivrs = Ivrs {
         ivhd: spec.irte.ivhd(host.efr, host.efr2),
         last_bdf: spec.topology.last_bdf(),
+        not_ours: host.ivrs_not_ours.clone(),
         aliases: host.ivrs_aliases.clone(),
     };
     if let Some(second) = &host.second {

@@ -69,6 +69,20 @@ pub fn sequence(events: &[Event]) -> String {
                 }
                 other => Line::plain(format!("driver    queues {}", command(other))),
             },
+            Kind::QueuedElsewhere {
+                command: queued,
+                function,
+                table,
+            } => {
+                let before = format!(
+                    "driver    {function} queues on another IOMMU, by {table}, {}",
+                    queued.name()
+                );
+                match queued {
+                    Command::InvalidateDevtabEntry(id) => Line::of(before + " ", *id, ""),
+                    _ => Line::plain(before),
+                }
+            }
             Kind::DteWritten { device, raw } => Line::of(
                 "driver    writes DTE ",
                 *device,
@@ -134,6 +148,16 @@ pub fn sequence(events: &[Event]) -> String {
                 format!("driver    {function} uses "),
                 *device,
                 ", which is released: freed memory",
+            ),
+            Kind::NullDereference {
+                function,
+                table,
+                device,
+                lock,
+            } => Line::of(
+                format!("driver    {function} dereferences NULL, {table} of "),
+                *device,
+                format!(", and dies with {lock} held"),
             ),
             Kind::KernelLog(text) => Line::plain(format!("kernel  {text}")),
             _ => continue,
@@ -285,10 +309,41 @@ fn root_hidden(word: u64) -> String {
 #[cfg(test)]
 mod tests {
     use host_model::iommu::translate::{Access, AddressType, TranslationError};
-    use host_model::trace::Source;
+    use host_model::trace::{Lock, Source};
     use sim_bridge::{RequesterId, SimTime};
 
     use super::*;
+
+    #[test]
+    fn commands_on_another_iommu_and_null_pointers_are_in_the_sequence() {
+        let (function, table) = ("set_remap_table_entry_alias", "rlookup_table");
+        let elsewhere = Kind::QueuedElsewhere {
+            command: Command::InvalidateDevtabEntry(RequesterId::new(0x41, 8, 0)),
+            function,
+            table,
+        };
+        let dereference = Kind::NullDereference {
+            function,
+            table,
+            device: RequesterId::new(0x41, 8, 3),
+            lock: Lock::IommuTable,
+        };
+        let kinds = [Kind::ScenarioStep("allocate".to_owned()), elsewhere, dereference];
+        let events = kinds.map(|kind| Event {
+            time: SimTime::ZERO,
+            source: Source::Driver(0),
+            kind,
+        });
+        let told = sequence(&events);
+        for line in [
+            "driver    set_remap_table_entry_alias queues on another IOMMU, by rlookup_table, \
+             INVALIDATE_DEVTAB_ENTRY 41:08.0",
+            "driver    set_remap_table_entry_alias dereferences NULL, rlookup_table of 41:08.3, and dies with \
+             iommu_table_lock held",
+        ] {
+            assert!(told.lines().any(|told| told == line), "{told}");
+        }
+    }
 
     #[test]
     fn memory_requests_that_are_refused_or_stale_and_the_iommus_own_interrupts_are_in_the_sequence() {

@@ -17,7 +17,7 @@ impl IrqCore {
     /// `pci_alloc_irq_vectors`: allocates `count` MSI-X vectors and activates their entries, pointing nowhere yet.
     ///
     /// # Errors
-    /// The device or the remapping table has not that many.
+    /// The device or the remapping table has not that many. After an [oops](IrqError::is_oops) nothing is put in order.
     pub async fn allocate_vectors(
         &self,
         cpu: &Cpu,
@@ -76,6 +76,9 @@ impl IrqCore {
                 Err(error) => Err(error.clone()),
             };
             if let Err(error) = ready {
+                if error.is_oops() {
+                    return Err(error);
+                }
                 self.shut_down(cpu, &irqs).await;
                 device.set_control(cpu, 0, config::MSIX_ENABLE).await;
                 self.give_back(cpu, &irqs).await?;
@@ -200,7 +203,9 @@ impl IrqCore {
         let Allocation { entries, message } = match allocated {
             Ok(allocated) => allocated,
             Err(error) => {
-                irqs.iter().for_each(|irq| state.vectors.free(*irq, &affinity));
+                if !error.is_oops() {
+                    irqs.iter().for_each(|irq| state.vectors.free(*irq, &affinity));
+                }
                 return Err(error.into());
             }
         };

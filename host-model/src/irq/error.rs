@@ -41,3 +41,10 @@ pub enum IrqError {
     #[error(transparent)]
     Driver(#[from] DriverError),
 }
+
+impl IrqError {
+    /// The task is dead: [`DriverError::is_oops`].
+    pub fn is_oops(&self) -> bool {
+        matches!(self, Self::Driver(error) if error.is_oops())
+    }
+}

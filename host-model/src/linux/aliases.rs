@@ -20,16 +20,6 @@ pub(super) struct AliasStep {
     pub(super) alias: RequesterId,
 }
 
-impl AliasStep {
-    /// The first.
-    pub(super) fn own(id: RequesterId) -> Self {
-        Self {
-            due_to: id,
-            alias: id,
-        }
-    }
-}
-
 impl LinuxDriver {
     /// `pci_for_each_dma_alias`.
     pub(super) fn alias_steps(&self, function: &Function) -> Vec<AliasStep> {
@@ -62,7 +52,9 @@ impl LinuxDriver {
     pub(super) async fn setup_aliases(&self, cpu: &Cpu, id: RequesterId) -> Result<(), DriverError> {
         if self.profile.clone_alias == CloneAlias::OneAlias {
             let one = self.one_alias(id)?;
-            if one != self.ivrs.alias(id) {
+            // What firmware doesn't list is set up here.
+            if self.ivrs_alias(id).is_none() && self.rlookup(one).is_none() {
+                self.set_rlookup(one, self.rlookup(id));
                 self.copy_dte(cpu, id, one);
             }
             return Ok(());
@@ -116,19 +108,30 @@ impl LinuxDriver {
             CloneAlias::OneAlias => {}
             CloneAlias::CopiesEntry(source) => {
                 let from = from(source);
-                if from != alias {
+                if from != alias && self.set_owner_of_alias(from, alias) {
                     self.copy_dte(cpu, from, alias);
                 }
             }
             CloneAlias::UpdatesEntry(source) => {
                 let from = from(source);
-                if from != alias {
+                if from != alias && self.set_owner_of_alias(from, alias) {
                     self.find_dev_data(alias, |_| ());
                     let raw = self.dte(cpu, from);
                     self.update_dte256(cpu, alias, raw).await;
                 }
             }
         }
+    }
+
+    /// An alias has the IOMMU of what its DTE is copied from. False where that has none, which ends it in versions that
+    /// look.
+    fn set_owner_of_alias(&self, from: RequesterId, alias: RequesterId) -> bool {
+        let owner = self.rlookup(from);
+        if self.profile.pci_segments && owner.is_none() {
+            return false;
+        }
+        self.set_rlookup(alias, owner);
+        true
     }
 
     /// The whole entry, by `memcpy`.

@@ -46,6 +46,7 @@ pub(super) fn identity_domain_lock() -> SpinLock<()> {
 impl LinuxDriver {
     /// `amd_iommu_probe_device`.
     pub(super) async fn probe_device(&self, cpu: &Cpu, id: RequesterId) -> Result<(), DriverError> {
+        self.check_device(id)?;
         self.function(id)?;
         self.find_dev_data(id, |data| data.device = Device::Probed);
         self.setup_aliases(cpu, id).await?;

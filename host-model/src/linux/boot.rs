@@ -110,10 +110,15 @@ impl LinuxDriver {
         if self.profile.boot.early_guest_translation {
             self.enable_gt(cpu).await;
         }
-        for &function in functions {
+        // Others have another IOMMU or none: -ENODEV, and start-up goes on.
+        let ours: Vec<_> = functions
+            .iter()
+            .filter(|id| self.check_device(**id).is_ok())
+            .collect();
+        for &&function in &ours {
             self.probe_device(cpu, function).await?;
         }
-        for &function in functions {
+        for &&function in &ours {
             self.attach(cpu, function).await?;
         }
         if !self.has_no_translation() {

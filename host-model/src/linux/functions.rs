@@ -5,6 +5,14 @@ use super::profile::{CloneAlias, LockSections};
 use crate::driver::Role;
 
 impl Profile {
+    /// Whose IOMMU an ID is.
+    pub(super) fn rlookup_table(&self) -> &'static str {
+        match self.pci_segments {
+            true => "rlookup_table",
+            false => "amd_iommu_rlookup_table",
+        }
+    }
+
     /// The function that does this.
     pub(super) fn function(&self, role: Role) -> Option<&'static str> {
         Some(match role {

@@ -169,6 +169,7 @@ fn record(profile: Profile, topology_name: &str, ivhd: Ivhd) -> String {
     let ivrs = Ivrs {
         ivhd,
         last_bdf: RequesterId(0x3ff),
+        not_ours: Default::default(),
         aliases: Default::default(),
     };
     let tree = Rc::new(RefCell::new(tree));

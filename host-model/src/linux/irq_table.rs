@@ -83,7 +83,7 @@ impl LinuxDriver {
                 if index >= IOAPIC_ENTRIES {
                     return Err(DriverError::Invalid("an IOAPIC has pins 0 to 31"));
                 }
-                self.check_is_listed(device)?;
+                self.check_is_ours(device)?;
                 let table = self.alloc_irq_table(cpu, device, None, max_irqs).await?;
                 if table.min_index.get() == 0 {
                     table.min_index.set(IOAPIC_ENTRIES);
@@ -94,7 +94,7 @@ impl LinuxDriver {
                 (1, index, table)
             }
             Interrupts::Hpet => {
-                self.check_is_listed(device)?;
+                self.check_is_ours(device)?;
                 let table = self.alloc_irq_table(cpu, device, None, max_irqs).await?;
                 let index = self.alloc_irq_index(cpu, device, &table, 1, 1, max_irqs).await?;
                 (1, index, table)
@@ -131,14 +131,6 @@ impl LinuxDriver {
         }
     }
 
-    /// IOAPICs and HPETs have a DTE and an IOMMU as listed functions have.
-    fn check_is_listed(&self, device: RequesterId) -> Result<(), DriverError> {
-        if device > self.ivrs.last_bdf {
-            return Err(DriverError::NoDevice(device));
-        }
-        Ok(())
-    }
-
     /// `alloc_irq_table`: the ID's table, allocated and made known to all aliases of `function` if it has none.
     async fn alloc_irq_table(
         &self,
@@ -153,25 +145,48 @@ impl LinuxDriver {
         }
         drop(guard);
         let new = self.new_table(cpu, id, max_irqs)?;
-        let _guard = self.table_lock.lock_irqsave(cpu).await;
+        let guard = self.table_lock.lock_irqsave(cpu).await;
         // Another CPU may have been faster.
         if let Some(table) = self.existing_table(cpu, id).await {
             return Ok(table);
         }
-        let steps = match function.filter(|_| self.profile.table_ids == TableIds::AllAliases) {
-            Some(function) => self.alias_steps(function),
-            None => vec![AliasStep::own(id)],
-        };
-        // set_remap_table_entry_alias: -EINVAL, which ends the walk, at a bridge that has no IOMMU.
-        let walked = steps
-            .into_iter()
-            .take_while(|step| step.due_to <= self.ivrs.last_bdf)
-            .map(|step| step.alias);
-        for alias in walked.chain(self.ivrs_alias(id)) {
+        match function.filter(|_| self.profile.table_ids == TableIds::AllAliases) {
+            Some(function) => {
+                if let Err(oops) = self.set_remap_table_entries(cpu, function, &new).await {
+                    guard.die();
+                    return Err(oops);
+                }
+            }
+            None => self.set_remap_table_entry(cpu, id, &new).await,
+        }
+        if let Some(alias) = self.ivrs_alias(id) {
             self.set_remap_table_entry(cpu, alias, &new).await;
         }
         self.wait_unchecked(cpu).await;
         Ok(new)
+    }
+
+    /// `pci_for_each_dma_alias` with `set_remap_table_entry_alias`.
+    ///
+    /// # Errors
+    /// An alias has no IOMMU in `rlookup_table`: the task is dead.
+    async fn set_remap_table_entries(
+        &self,
+        cpu: &Cpu,
+        function: &Function,
+        table: &Rc<IrqTable>,
+    ) -> Result<(), DriverError> {
+        for AliasStep { due_to, alias } in self.alias_steps(function) {
+            // -EINVAL, which ends the walk, at a bridge that has no IOMMU.
+            if self.profile.pci_segments && self.rlookup(due_to).is_none() {
+                break;
+            }
+            self.point_at_table(cpu, alias, table).await;
+            let caller = "set_remap_table_entry_alias";
+            self.flush_dte_by_rlookup(cpu, caller, Lock::IommuTable, alias)
+                .await?;
+        }
+        Ok(())
     }
 
     /// The ID's own table, or else that of its IVRS alias, which is then its own too.
@@ -202,6 +217,13 @@ impl LinuxDriver {
 
     /// `set_remap_table_entry`.
     async fn set_remap_table_entry(&self, cpu: &Cpu, id: RequesterId, table: &Rc<IrqTable>) {
+        self.point_at_table(cpu, id, table).await;
+        self.queue_unchecked(cpu, Command::InvalidateDevtabEntry(id))
+            .await;
+    }
+
+    /// `irq_lookup_table` and the DTE.
+    async fn point_at_table(&self, cpu: &Cpu, id: RequesterId, table: &Rc<IrqTable>) {
         self.set_table(id, table.clone());
         // Not by how many entries the table has, but by what is known of this ID.
         let entries = if self.max_irqs(id) == ENTRIES_2K {
@@ -210,8 +232,6 @@ impl LinuxDriver {
             ENTRIES_512
         };
         self.set_dte_irq_entry(cpu, id, table.address, entries.ilog2() as u8)
-            .await;
-        self.queue_unchecked(cpu, Command::InvalidateDevtabEntry(id))
             .await;
     }
 

@@ -20,6 +20,7 @@ mod irq_table;
 mod irte;
 mod power;
 mod profile;
+mod rlookup;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -29,6 +30,7 @@ pub use profile::{
     IrtFlush, LockSections, NothingQueued, Profile, SatisfiedBy, TableIds, TailWrites, UnknownProfile,
     WaitNumber,
 };
+pub use rlookup::Owner;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -49,6 +51,7 @@ use command_queue::CommandQueue;
 use dev_data::DevData;
 use irq_table::IrqTable;
 use irte::Format;
+use rlookup::RlookupTable;
 
 /// Kernel parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,6 +85,8 @@ pub struct LinuxDriver {
     table_lock: SpinLock<()>,
     /// Of the only domain that there is.
     domain_lock: SpinLock<()>,
+    /// `rlookup_table`: whose IOMMU an ID is.
+    rlookup_table: RefCell<RlookupTable>,
     /// `irq_lookup_table`.
     tables: RefCell<HashMap<RequesterId, Rc<IrqTable>>>,
     dev_data: RefCell<HashMap<RequesterId, DevData>>,
@@ -135,6 +140,7 @@ impl LinuxDriver {
             },
             efr: Cell::new(efr),
             efr2: Cell::new(efr2),
+            rlookup_table: RefCell::new(ivrs.rlookup_table()),
             ivrs,
             irtcachedis: Cell::new(false),
             vapic: Cell::new(false),

@@ -257,6 +257,14 @@ impl Record {
             Kind::CallBegan(name) => new("call_began").with("call", *name),
             Kind::CallEnded(name) => new("call_ended").with("call", *name),
             Kind::Queued(command) => new("command_queued").command(command),
+            Kind::QueuedElsewhere {
+                command,
+                function,
+                table,
+            } => new("command_queued_elsewhere")
+                .command(command)
+                .with("function", *function)
+                .with("table", *table),
             Kind::DteWritten { device, raw } => new("dte_written")
                 .with("rid", *device)
                 .with("raw", raw.map(hex).to_vec()),
@@ -270,6 +278,16 @@ impl Record {
                 .with("function", *function)
                 .with("released_at_ps", released_at.as_ps())
                 .with("released_on", *released_on),
+            Kind::NullDereference {
+                function,
+                table,
+                device,
+                lock,
+            } => new("null_dereferenced")
+                .with("rid", *device)
+                .with("function", *function)
+                .with("table", *table)
+                .with("lock", lock.to_string()),
             Kind::IrteWritten {
                 device,
                 index,

@@ -350,6 +350,17 @@ fn every_kind() -> Vec<Event> {
             format: IrteFormat::Bits128 { xt: false },
         },
         Kind::CallEnded("set_affinity"),
+        Kind::QueuedElsewhere {
+            command: FLUSH,
+            function: "set_remap_table_entry_alias",
+            table: "rlookup_table",
+        },
+        Kind::NullDereference {
+            function: "set_remap_table_entry_alias",
+            table: "rlookup_table",
+            device: ALIAS,
+            lock: Lock::IommuTable,
+        },
     ];
     let by_scenario = [Kind::ScenarioStep("move".to_owned())];
     let from = |source, kinds: Vec<Kind>| kinds.into_iter().map(move |kind| (source, kind));

@@ -65,6 +65,16 @@ pub(super) fn text(kind: &Kind) -> String {
         Kind::CallBegan(name) => format!("{name} called"),
         Kind::CallEnded(name) => format!("{name} returned"),
         Kind::Queued(command) => format!("queues {}", view::command(command)),
+        Kind::QueuedElsewhere {
+            command,
+            function,
+            table,
+        } => {
+            format!(
+                "{function} queues {} on another IOMMU, by {table}",
+                view::command(command)
+            )
+        }
         Kind::DteWritten { device, raw } => format!("DTE {device} = {raw:016x?}"),
         Kind::UsedAfterRelease {
             function,
@@ -73,6 +83,14 @@ pub(super) fn text(kind: &Kind) -> String {
             released_on,
         } => {
             format!("{function} uses {device}, which cpu{released_on} released at {released_at}")
+        }
+        Kind::NullDereference {
+            function,
+            table,
+            device,
+            lock,
+        } => {
+            format!("{function} dereferences NULL, {table}[{device}], and dies with {lock} held")
         }
         Kind::IrteWritten {
             device,

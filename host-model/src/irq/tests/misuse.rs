@@ -43,6 +43,28 @@ fn a_failed_allocation_gives_back_what_it_had() {
 }
 
 #[test]
+fn a_task_that_dies_in_an_allocation_puts_nothing_in_order() {
+    const LATE: RequesterId = RequesterId(0x240);
+    let mut setup = setup(Profile::LINUX_7_2, &[]);
+    setup.ivrs.not_ours = [(LATE, None)].into();
+    let (died, reserved, accesses) = setup.run(|cpu, driver, device| async move {
+        let rig = Rig::probed(cpu, driver.clone(), device).await;
+        add_alias(&driver, NTB, LATE);
+        let before = rig.device.sent().len();
+        let died = rig.core.allocate_vectors(&rig.cpu, &MSIX, 1).await;
+        let (_, _, reserved) = rig.cpu.machine().irqs().vectors.unplug_balance(1);
+        (died, reserved, accesses(&rig.device, before))
+    });
+    assert!(died.is_err_and(|error| error.is_oops()));
+    // MSI-X stays enabled.
+    assert_eq!(
+        accesses,
+        ["read MSI-X control", "MSI-X enable 1 mask all 1", "read control0"]
+    );
+    assert_eq!(reserved, 1);
+}
+
+#[test]
 fn misuse_is_refused_by_name() {
     let (irq, results) = setup(Profile::LINUX_7_2, &[]).run(|cpu, driver, device| async move {
         let rig = Rig::probed(cpu, driver, device).await;

@@ -20,7 +20,7 @@ use super::*;
 use crate::checker::{FindingKind, Place};
 use crate::driver::{DriverError, Interrupts, IommuDriver};
 use crate::linux::Profile;
-use crate::linux::tests::{NTB, Setup, notation, short, start};
+use crate::linux::tests::{NTB, Setup, add_alias, notation, short, start};
 use crate::machine::Cpu;
 use crate::scripted::ScriptedDevice;
 use crate::trace::{Ending, Event, Kind};

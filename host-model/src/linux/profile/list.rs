@@ -31,6 +31,7 @@ impl Profile {
             satisfied_by: SatisfiedBy::AtLeast,
         },
         table_ids: TableIds::AllAliases,
+        pci_segments: true,
         tables_of_2048: true,
         irq_entry_under_dte_lock: true,
         guest_update_flushes: false,
@@ -177,6 +178,7 @@ impl Profile {
             satisfied_by: SatisfiedBy::Equal,
             ..Self::LINUX_6_1.completion_wait
         },
+        pci_segments: false,
         clone_alias: CloneAlias::CopiesEntry(CloneSource::Walked),
         boot: Boot {
             loops_end_at_last_bdf: false,

@@ -22,6 +22,9 @@ pub struct Profile {
     pub completion_wait: CompletionWait,
     /// Whose DTEs point at a function's interrupt remapping table.
     pub table_ids: TableIds,
+    /// `rlookup_table` and others are a PCI segment's, reached through the IOMMU of a function, and steps of
+    /// `pci_for_each_dma_alias` that have none are skipped or end it: since 6.0.
+    pub pci_segments: bool,
     /// Tables may have 2048 entries, and `IOMMU_PD_MODE_NONE` exists.
     pub tables_of_2048: bool,
     /// `set_dte_irq_entry` takes `dte_lock`.

@@ -10,6 +10,7 @@ mod lifetime;
 mod operations;
 mod power;
 mod queue;
+mod rlookup;
 mod sequences;
 mod start_up;
 mod strategies;
@@ -24,7 +25,7 @@ use super::*;
 use crate::driver::MsiMessage;
 use crate::iommu::Config;
 use crate::iommu::spec::features::{Efr, Efr2};
-use crate::machine::{LinkTo, Machine, MachineConfig};
+use crate::machine::{LinkTo, Machine, MachineConfig, RunError};
 use crate::pci::{BridgeKind, Function};
 use crate::scripted::ScriptedDevice;
 use crate::trace::Event;
@@ -64,6 +65,7 @@ impl Setup {
             ivrs: Ivrs {
                 ivhd: ivhd_11(),
                 last_bdf: RequesterId(0x3ff),
+                not_ours: Default::default(),
                 aliases: Default::default(),
             },
             tree,
@@ -84,6 +86,17 @@ impl Setup {
     where
         F: Future<Output = T> + 'static,
     {
+        self.try_run(main).expect("nothing stalls")
+    }
+
+    /// The same of what may not come to its end.
+    pub(crate) fn try_run<T: 'static, F>(
+        self,
+        main: impl FnOnce(Cpu, Rc<LinuxDriver>, ScriptedDevice) -> F,
+    ) -> Result<T, RunError>
+    where
+        F: Future<Output = T> + 'static,
+    {
         let config = MachineConfig {
             iommu: self.iommu,
             seed: self.seed,
@@ -94,9 +107,7 @@ impl Setup {
         let tree = Rc::new(RefCell::new(self.tree));
         let driver = LinuxDriver::new(self.profile, self.options, self.ivrs, tree, machine.memory());
         let driver = Rc::new(driver.expect("memory"));
-        machine
-            .run(|cpu| main(cpu, driver, self.device))
-            .expect("nothing stalls")
+        machine.run(|cpu| main(cpu, driver, self.device))
     }
 }
 
@@ -109,6 +120,13 @@ pub(crate) async fn allocate(
 ) -> Result<(Entry, MsiMessage), DriverError> {
     let Allocation { entries, message } = driver.allocate(cpu, id, Interrupts::Msix, target).await?;
     Ok((entries[0], message))
+}
+
+/// A final fixup finds another alias of a function.
+pub(crate) fn add_alias(driver: &LinuxDriver, id: RequesterId, alias: RequesterId) {
+    let mut tree = driver.tree.borrow_mut();
+    let function = tree.get_mut(id).expect("it is there");
+    function.dma_aliases.insert(alias.devfn());
 }
 
 /// Enables the IOMMU with no device, and forgets how.
