@@ -10,8 +10,8 @@ use crate::iommu::translate::{Access, TranslationError};
 use crate::trace::{Ending, Lock, Loss};
 
 /// What is wrong. The order is from bad to worse: what only takes long, what has not hurt yet, interrupts that are not
-/// served, interrupts that somebody else gets, and at last what makes hardware or kernel act on what is gone, or
-/// writes memory that is another's.
+/// served, interrupts that somebody else gets, and at last what makes hardware or kernel act on what is gone, kills
+/// the kernel's task, or writes memory that is another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
     /// A lock was held too long with interrupts off.
@@ -33,13 +33,15 @@ pub enum FindingKind {
     Stale,
     /// The driver used what it knew of a function that is gone.
     UseAfterRelease,
+    /// The driver dereferenced a NULL pointer.
+    Oops,
     /// The driver stored a device table entry outside of the device table.
     Overrun,
 }
 
 impl FindingKind {
     /// All of them, from bad to worse.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Held,
         Self::Left,
         Self::Spurious,
@@ -49,6 +51,7 @@ impl FindingKind {
         Self::Stolen,
         Self::Stale,
         Self::UseAfterRelease,
+        Self::Oops,
         Self::Overrun,
     ];
 
@@ -64,6 +67,7 @@ impl FindingKind {
             Self::Stolen => "stolen",
             Self::Stale => "stale",
             Self::UseAfterRelease => "use-after-release",
+            Self::Oops => "oops",
             Self::Overrun => "overrun",
         }
     }
@@ -255,6 +259,8 @@ pub enum Mistake {
         /// When that was used.
         used_at: SimTime,
     },
+    /// A pointer to an IOMMU was NULL.
+    NullDereference(NullDereference),
     /// The driver stored a device table entry outside of the device table.
     Overrun(Overrun),
     /// A lock was held too long.
@@ -300,12 +306,27 @@ pub struct History {
     pub invalidated: Vec<Command>,
     /// When the first of them was executed.
     pub invalidated_at: Option<SimTime>,
+    /// The right command, from the change to the call's return, but in the ring of another IOMMU.
+    pub elsewhere: Option<Elsewhere>,
     /// When the last COMPLETION_WAIT before the call's return was executed.
     pub told_complete_at: Option<SimTime>,
     /// When the call returned.
     pub returned_at: Option<SimTime>,
     /// When what is cached was first used after that.
     pub used: Option<Used>,
+}
+
+/// A command in the ring of another IOMMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// When it was queued.
+    pub at: SimTime,
+    /// What.
+    pub command: Command,
+    /// The driver's function that did.
+    pub function: &'static str,
+    /// Where it has that IOMMU from.
+    pub table: &'static str,
 }
 
 /// A use of what is cached.
@@ -370,6 +391,21 @@ pub struct Refused {
     pub dte: Option<Written>,
     /// Memory halves in words: of the requester ID's DTE, and of the function's.
     pub words: [String; 2],
+}
+
+/// A pointer to an IOMMU that was NULL, and followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NullDereference {
+    /// When and in which call.
+    pub died: Written,
+    /// The driver's function that did.
+    pub function: &'static str,
+    /// Where the pointer is from.
+    pub table: &'static str,
+    /// The lock that nobody will unlock.
+    pub lock: Lock,
+    /// The last write to the requester ID's interrupt half, which was to be invalidated.
+    pub dte: Option<Written>,
 }
 
 /// A device table entry outside of the device table.

@@ -3,8 +3,9 @@ use std::ops::Range;
 
 use sim_bridge::SimTime;
 
-use super::finding::Cached;
+use super::finding::{Cached, Elsewhere};
 use crate::iommu::spec::command::{Command, PageRange};
+use crate::trace::Kind;
 
 /// A time, and the order of what is simultaneous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +33,8 @@ struct Call {
     changed: BTreeSet<u64>,
     /// Commands that it put into the ring, as far as they are told.
     queued: Vec<Command>,
+    /// And into that of another IOMMU.
+    elsewhere: Vec<Elsewhere>,
 }
 
 #[derive(Default)]
@@ -71,12 +74,34 @@ impl Changes {
             returned: None,
             changed: BTreeSet::new(),
             queued: Vec::new(),
+            elsewhere: Vec::new(),
         });
         CallId(self.calls.len() - 1)
     }
 
-    pub(super) fn queued(&mut self, call: CallId, command: Command) {
-        self.calls[call.0].queued.push(command);
+    /// A call did something: commands that it queues are remembered.
+    pub(super) fn observe(&mut self, call: CallId, kind: &Kind, time: SimTime) {
+        let call = &mut self.calls[call.0];
+        match *kind {
+            Kind::Queued(command) => call.queued.push(command),
+            Kind::QueuedElsewhere {
+                command,
+                function,
+                table,
+            } => call.elsewhere.push(Elsewhere {
+                at: time,
+                command,
+                function,
+                table,
+            }),
+            _ => {}
+        }
+    }
+
+    /// The last of this command that a call put into the ring of another IOMMU.
+    pub(super) fn elsewhere(&self, call: Option<CallId>, command: &Command) -> Option<Elsewhere> {
+        let queued = self.calls[call?.0].elsewhere.iter().rev();
+        queued.copied().find(|elsewhere| elsewhere.command == *command)
     }
 
     /// Whether a call may have queued this: one of which no command is told may.

@@ -152,7 +152,7 @@ impl Locks {
                     return (held.span() > held.limit).then_some(held);
                 }
             },
-            Kind::Queued(command) => {
+            Kind::Queued(command) | Kind::QueuedElsewhere { command, .. } => {
                 state.waits = matches!(command, Command::CompletionWait { .. });
                 for held in &mut state.holds {
                     held.meanwhile.commands += 1;

@@ -16,6 +16,7 @@ mod interrupts;
 mod leftovers;
 mod locks;
 mod memory;
+mod oops;
 mod overrun;
 mod pages;
 mod refused;
@@ -26,8 +27,8 @@ mod walk;
 pub use endings::Sender;
 pub use explain::Explanation;
 pub use finding::{
-    Cached, Finding, FindingKind, Half, History, Mistake, Overrun, OverrunStore, Place, Refused, Subject,
-    Tables, Used, Verdict, Written,
+    Cached, Elsewhere, Finding, FindingKind, Half, History, Mistake, NullDereference, Overrun, OverrunStore,
+    Place, Refused, Subject, Tables, Used, Verdict, Written,
 };
 pub use history::CallId;
 pub use locks::{Held, LOCK_LIMIT, Meanwhile};
@@ -237,14 +238,21 @@ impl Checker {
                 released_at,
                 released_on,
             } => self.used_after_release(function, *device, (*released_at, *released_on), time),
+            Kind::NullDereference {
+                function,
+                table,
+                device,
+                lock,
+            } => self.dereferenced_null(*device, call, (function, table, *lock), time),
             Kind::Lock { .. }
             | Kind::Queued(_)
+            | Kind::QueuedElsewhere { .. }
             | Kind::RegisterWritten { .. }
             | Kind::KernelLog(_)
             | Kind::CallEnded(_)
             | Kind::DteWritten { .. } => {
-                if let (Kind::Queued(command), Some(call)) = (kind, call) {
-                    self.changes.queued(call, *command);
+                if let Some(call) = call {
+                    self.changes.observe(call, kind, time);
                 }
                 let name = call.map(|call| self.changes.name_of(call));
                 if let Some(held) = self.locks.observe(cpu, name, kind, time) {
@@ -417,10 +425,11 @@ impl Checker {
         let invalidated = self
             .commands
             .invalidated_after(missed.cached, since.unwrap_or_default());
+        let elsewhere = history.elsewhere.map(|elsewhere| elsewhere.function);
         let finding = self.finding((subject, kind), got, || Mistake::NotInvalidated(history));
         if !invalidated {
             finding.missing.push(missing);
-            finding.function = function;
+            finding.function = elsewhere.or(function);
         }
     }
 
@@ -455,6 +464,7 @@ impl Checker {
             moved_away: missed.moved_away,
             invalidated,
             invalidated_at,
+            elsewhere: self.changes.elsewhere(call, &history::command_for(missed.cached)),
             told_complete_at: completion.map(|at| at.time),
             returned_at: returned.map(|at| at.time),
             used,

@@ -82,6 +82,7 @@ fn verdict_letter(verdict: Verdict) -> char {
     match verdict {
         Verdict::Coherent => '.',
         Verdict::Bad(FindingKind::Overrun) => 'o',
+        Verdict::Bad(FindingKind::Oops) => 'n',
         Verdict::Bad(FindingKind::UseAfterRelease) => 'u',
         Verdict::Bad(FindingKind::Stale) => 's',
         Verdict::Bad(FindingKind::Stolen) => 't',

@@ -544,6 +544,7 @@ fn a_finding_is_where_the_stale_entry_was_used_or_where_the_interrupt_ended() {
         moved_away: false,
         invalidated: Vec::new(),
         invalidated_at: None,
+        elsewhere: None,
         told_complete_at: None,
         returned_at: None,
         used: Some(Used {

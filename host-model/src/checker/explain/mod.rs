@@ -11,7 +11,8 @@ use crate::iommu::spec::command::Command;
 use crate::iommu::translate::Access;
 use words::{
     by, commands_in_words, ending_in_words, full, held_in_words, history_in_words, invalidated,
-    overrun_in_time, overrun_in_words, went_to, where_it_is_stored,
+    null_dereference_in_time, null_dereference_in_words, overrun_in_time, overrun_in_words, went_to,
+    where_it_is_stored,
 };
 
 /// A finding, and others of which the same is to be said but for the requester ID.
@@ -78,6 +79,7 @@ impl<'a> Explanation<'a> {
                  memory there.",
                 self.who()
             ),
+            Mistake::NullDereference(dereference) => null_dereference_in_words(dereference, &self.who()),
             Mistake::Overrun(overrun) => overrun_in_words(overrun, &self.who()),
             Mistake::Held(held) => held_in_words(held),
         }
@@ -99,6 +101,7 @@ impl<'a> Explanation<'a> {
                 (*released_at, format!("CPU {released_on} released {}", self.who())),
                 (*used_at, format!("{function} used what the driver knew of it")),
             ],
+            Mistake::NullDereference(dereference) => null_dereference_in_time(dereference, &self.who()),
             Mistake::Overrun(overrun) => overrun_in_time(overrun, &self.who()),
             Mistake::Held(held) => {
                 let (lock, cpu) = (held.lock, held.cpu);
@@ -138,7 +141,17 @@ impl<'a> Explanation<'a> {
             ));
         }
         let commands: Vec<Command> = self.all().flat_map(|finding| finding.missing.clone()).collect();
-        (!commands.is_empty()).then(|| commands_in_words(&commands))
+        let went_by_id = match &self.finding.mistake {
+            Mistake::NotInvalidated(history) => history.elsewhere.is_some(),
+            Mistake::NullDereference(_) => true,
+            _ => false,
+        };
+        let on = if went_by_id {
+            " on the function's own IOMMU"
+        } else {
+            ""
+        };
+        (!commands.is_empty()).then(|| commands_in_words(&commands) + on)
     }
 
     /// What somebody should have done with [`missing`](Self::missing).
@@ -402,7 +415,9 @@ fn tell_the_same(a: &Finding, b: &Finding) -> bool {
                 Cached::Page { domain, address, .. } => (2, domain.into(), address),
             };
             let told = |h: &History| (kind(h.cached), h.owner, h.moved_away, h.was.clone(), h.is.clone());
-            let by = |h: &History| (h.changed.by, h.invalidated.clone());
+            // Where it went to another IOMMU, what this one executed says nothing.
+            let here = |h: &History| h.elsewhere.is_none().then(|| h.invalidated.clone());
+            let by = |h: &History| (h.changed.by, here(h));
             // Each DTE is written by itself.
             let at = |h: &History| (!matches!(h.cached, Cached::Dte(_))).then_some(h.changed.at);
             told(a) == told(b) && by(a) == by(b) && at(a) == at(b)

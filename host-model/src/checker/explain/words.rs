@@ -2,7 +2,7 @@
 
 use sim_bridge::SimTime;
 
-use crate::checker::finding::{Cached, History, Overrun, UNKNOWN, Written};
+use crate::checker::finding::{Cached, History, NullDereference, Overrun, UNKNOWN, Written};
 use crate::checker::ids::Ids;
 use crate::checker::locks::Held;
 use crate::iommu::spec::command::Command;
@@ -24,6 +24,9 @@ pub(super) fn full(written: &Written) -> String {
 
 /// `not invalidated`, `invalidated under 41:00.0 only`. `executed`: what is cached was among it.
 pub(super) fn invalidated(history: &History, executed: bool) -> String {
+    if !executed && history.elsewhere.is_some() {
+        return "invalidated on another IOMMU only".to_owned();
+    }
     let only = if executed { "" } else { " only" };
     if history.invalidated.is_empty() {
         return match executed {
@@ -66,6 +69,16 @@ pub(super) fn history_in_words(history: &History) -> Vec<(SimTime, String)> {
     if let Some(at) = history.invalidated_at {
         let commands = commands_in_words(&history.invalidated);
         lines.push((at, format!("the IOMMU executed {commands}")));
+    }
+    if let Some(elsewhere) = &history.elsewhere {
+        let queued = commands_in_words(&[elsewhere.command]);
+        lines.push((
+            elsewhere.at,
+            format!(
+                "{} queued {queued} on another IOMMU, the one that {} has for it",
+                elsewhere.function, elsewhere.table
+            ),
+        ));
     }
     if let Some(at) = history.told_complete_at {
         lines.push((
@@ -140,6 +153,37 @@ pub(super) fn held_in_words(held: &Held) -> String {
         us(*limit),
         did.join(", ")
     )
+}
+
+pub(super) fn null_dereference_in_words(dereference: &NullDereference, who: &str) -> String {
+    let NullDereference {
+        died,
+        function,
+        table,
+        lock,
+        ..
+    } = dereference;
+    format!(
+        "{function} dereferenced NULL: {table} has no IOMMU for {who}, on which it was to invalidate the DTE; {} died with \
+         {lock} held, which nobody gets any more.",
+        by(died)
+    )
+}
+
+pub(super) fn null_dereference_in_time(dereference: &NullDereference, who: &str) -> Vec<(SimTime, String)> {
+    let NullDereference {
+        died,
+        table,
+        lock,
+        dte,
+        ..
+    } = dereference;
+    let wrote = dte.iter().map(|written| {
+        let wrote = format!("{} wrote the interrupt half of the DTE of {who}", full(written));
+        (written.at, wrote)
+    });
+    let killed = format!("{} died with {lock} held: {table}[{who}] is NULL", full(died));
+    wrote.chain([(died.at, killed)]).collect()
 }
 
 pub(super) fn overrun_in_words(overrun: &Overrun, who: &str) -> String {

@@ -238,6 +238,73 @@ fn a_use_after_release_is_told_once() {
 }
 
 #[test]
+fn a_null_pointer_that_is_followed_is_an_oops_with_the_command_that_it_was_for() {
+    let mut direct = Direct::new();
+    let call = direct.checker.call_began("allocate", 2);
+    direct.store_dte(RID, DEVICE_TABLE + 32 * u64::from(RID.0) + 16, call);
+    let dereference = Kind::NullDereference {
+        function: "set_remap_table_entry_alias",
+        table: "rlookup_table",
+        device: RID,
+        lock: Lock::IommuTable,
+    };
+    direct
+        .checker
+        .observe(2, Some(call), &dereference, SimTime::from_us(5));
+    let findings = direct.checker.findings();
+    let [finding] = &findings[..] else {
+        panic!("{findings:?}");
+    };
+    assert_eq!(
+        (finding.kind, finding.subject, finding.function),
+        (
+            FindingKind::Oops,
+            Subject::Device(RID),
+            Some("set_remap_table_entry_alias")
+        )
+    );
+    assert_eq!(finding.missing, [Command::InvalidateDevtabEntry(RID)]);
+    let Mistake::NullDereference(told) = finding.mistake else {
+        panic!("{finding:?}");
+    };
+    let by = (Some("allocate"), Some(2));
+    assert_eq!(
+        (told.died.at, told.died.by, told.died.cpu),
+        (SimTime::from_us(5), by.0, by.1)
+    );
+    assert_eq!(told.dte.map(|dte| (dte.by, dte.cpu)), Some(by));
+}
+
+#[test]
+fn a_dte_that_was_invalidated_on_another_iommu_is_stale_and_says_so() {
+    for (id, told) in [(RID, true), (RIDS[1], false)] {
+        let mut direct = Direct::new();
+        let call = direct.checker.call_began("allocate", 0);
+        let address = DEVICE_TABLE + 32 * u64::from(RID.0) + 16;
+        direct.store(address, &1u64.to_le_bytes(), Some(call));
+        let elsewhere = Kind::QueuedElsewhere {
+            command: Command::InvalidateDevtabEntry(id),
+            function: "set_remap_table_entry_alias",
+            table: "rlookup_table",
+        };
+        direct
+            .checker
+            .observe(0, Some(call), &elsewhere, SimTime::from_us(5));
+        direct.checker.call_ended(call, SimTime::from_us(6));
+        assert_eq!(direct.hit(), Freshness::Stale);
+        let findings = direct.checker.findings();
+        let Mistake::NotInvalidated(history) = &findings[0].mistake else {
+            panic!("{findings:?}");
+        };
+        let at = told.then_some(SimTime::from_us(5));
+        assert_eq!(history.elsewhere.map(|elsewhere| elsewhere.at), at);
+        let function = told.then_some("set_remap_table_entry_alias");
+        assert_eq!(findings[0].function, function, "{id}");
+        assert_eq!(findings[0].missing, [Command::InvalidateDevtabEntry(RID)]);
+    }
+}
+
+#[test]
 fn an_overrun_is_the_worst_that_can_be() {
     assert!(FindingKind::ALL.is_sorted());
     assert_eq!(FindingKind::ALL.last(), Some(&FindingKind::Overrun));

@@ -45,6 +45,7 @@ fn not_invalidated(cached: Cached, commands: &[Command]) -> History {
         moved_away: false,
         invalidated: commands.to_vec(),
         invalidated_at: (!commands.is_empty()).then_some(us(21)),
+        elsewhere: None,
         told_complete_at: (!commands.is_empty()).then_some(us(22)),
         returned_at: Some(us(23)),
         used: Some(Used {
@@ -75,6 +76,18 @@ fn missing(kind: FindingKind, subject: Subject, history: History) -> Finding {
         missing,
         ..finding(kind, subject, Mistake::NotInvalidated(history))
     }
+}
+
+/// A DTE whose invalidation went to another IOMMU.
+fn on_another_iommu(id: RequesterId) -> Finding {
+    let mut history = not_invalidated(Cached::Dte(id), &[Command::InvalidateDevtabEntry(NTB)]);
+    history.elsewhere = Some(Elsewhere {
+        at: us(21),
+        command: Command::InvalidateDevtabEntry(id),
+        function: "set_remap_table_entry_alias",
+        table: "rlookup_table",
+    });
+    missing(FindingKind::Stale, Subject::Device(id), history)
 }
 
 fn tables(kind: FindingKind, refused: Option<BlockReason>, endings: &[Ending]) -> Finding {
@@ -159,6 +172,7 @@ fn what_was_not_invalidated_is_told_with_its_history() {
             not_invalidated(Cached::Dte(ALIAS), &[Command::InvalidateDevtabEntry(NTB)]),
         )],
         vec![missing(Stale, of_page, not_invalidated(page, &[other_page]))],
+        vec![on_another_iommu(ALIAS), on_another_iommu(RIDS[2])],
     ];
     let text: String = groups.iter().map(|group| told(group)).collect();
     insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(text) });
@@ -264,7 +278,19 @@ fn what_the_driver_does_beside_is_told() {
             ),
         ],
     });
+    let dereference = Mistake::NullDereference(NullDereference {
+        died: written(8, "allocate", "irq_remapping_alloc"),
+        function: "set_remap_table_entry_alias",
+        table: "rlookup_table",
+        lock: Lock::IommuTable,
+        dte: Some(written(7, "allocate", "irq_remapping_alloc")),
+    });
+    let oops = Finding {
+        missing: vec![Command::InvalidateDevtabEntry(ALIAS)],
+        ..finding(FindingKind::Oops, Subject::Device(ALIAS), dereference)
+    };
     let text = told(&[
+        oops,
         finding(FindingKind::Overrun, Subject::Device(ALIAS), overrun),
         finding(FindingKind::Held, subject, Mistake::Held(held)),
         finding(FindingKind::UseAfterRelease, Subject::Device(NTB), used),
