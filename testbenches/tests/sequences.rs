@@ -66,6 +66,11 @@ fn no_alias() {
 }
 
 #[test]
+fn alias_of_no_iommu() {
+    check_sequences("alias-of-no-iommu", &["switchtec:4"]);
+}
+
+#[test]
 fn two_ntbs() {
     check_sequences("two-ntbs", &["func1"]);
 }

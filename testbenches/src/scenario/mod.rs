@@ -5,6 +5,7 @@
 
 mod affinity_move;
 mod alias_beyond_table;
+mod alias_of_no_iommu;
 mod cpu_unplug;
 mod driver_reload;
 mod dte_change;
@@ -61,7 +62,7 @@ pub struct Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         affinity_move::SCENARIO,
         move_under_load::SCENARIO,
         two_vectors::SCENARIO,
@@ -86,6 +87,7 @@ impl Scenario {
         ivrs_other_bus::SCENARIO,
         ivrs_alias_first::SCENARIO,
         alias_beyond_table::SCENARIO,
+        alias_of_no_iommu::SCENARIO,
         sibling_first::SCENARIO,
         tables_of_2048::SCENARIO,
         no_translation::SCENARIO,

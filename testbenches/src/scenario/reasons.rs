@@ -52,6 +52,11 @@ fn flushed_ids(spec: &Spec) -> Option<Vec<RequesterId>> {
     Some(walk)
 }
 
+/// A flush is one INVALIDATE_IOMMU_ALL, which drops DTEs too.
+pub(super) fn flushes_everything(spec: &Spec) -> bool {
+    caches_entries(spec) && flushed_ids(spec).is_none()
+}
+
 /// Commands that fit into the ring: `CMD_BUFFER_ENTRIES` less the three slots that are never used.
 pub(super) const RING: usize = 509;
 

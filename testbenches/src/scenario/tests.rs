@@ -1,12 +1,16 @@
 //! What scenarios are made of, with the device in a thread.
 
+use host_model::checker::{FindingKind, Verdict};
 use host_model::linux::Profile;
-use host_model::trace::{Kind, Source};
+use host_model::machine::RunError;
+use host_model::trace::{Kind, Lock, Source};
 
 use super::{Expected, Plan, Scenario};
+use crate::device::{DeviceOptions, LinkKind};
 use crate::rig::{Rig, ScenarioError};
 use crate::run::tests::in_thread;
-use crate::run::{SimulationError, Spec};
+use crate::run::{SimulationError, Spec, run};
+use crate::topology::Topology;
 
 /// Two that begin together, between one before and one after.
 const NOTES: Scenario = Scenario {
@@ -99,6 +103,52 @@ fn a_step_that_is_not_there_is_named() {
             format!("scenario notes has no step {step}: its steps are 1 to 5")
         );
     }
+}
+
+/// An oops leaves `iommu_table_lock` held, and somebody else wants an interrupt.
+const AFTER_AN_OOPS: Scenario = Scenario {
+    name: "after-an-oops",
+    plan: |plan: &mut Plan<'_>| {
+        plan.host.hot_plug = true;
+        let aliases = plan.spec.topology.ids()[1..].iter();
+        plan.host.ivrs_not_ours = aliases.map(|id| (*id, None)).collect();
+        plan.step("oops", async |rig: &Rig| {
+            let requested = rig.request_ntb_irqs(1, 1).await;
+            assert!(matches!(requested, Err(ScenarioError::Irq(error)) if error.is_oops()));
+            Ok(())
+        });
+        plan.step("the neighbour's interrupt", async |rig: &Rig| {
+            rig.on(3).request_neighbour_irq(2).await
+        });
+    },
+    ..NOTES
+};
+
+#[test]
+fn whoever_spins_for_the_lock_of_a_dead_task_ends_the_run_which_says_for_which_lock() {
+    let topology: Topology = "switchtec:1".parse().expect("a topology");
+    let spec = Spec::new(AFTER_AN_OOPS, Profile::LINUX_7_2, topology.clone());
+    let device = DeviceOptions {
+        topology,
+        every_cycle: false,
+        waves: None,
+    };
+    let failure = run(&spec, &LinkKind::Thread, &device).err().expect("a deadlock");
+    assert!(
+        matches!(
+            failure.error,
+            SimulationError::Run(RunError::Deadlock {
+                cpu: 3,
+                lock: Lock::IommuTable,
+                held_by: 0,
+                ..
+            })
+        ),
+        "{}",
+        failure.error
+    );
+    let findings = failure.recorded.expect("it began").findings;
+    assert_eq!(Verdict::of(&findings), Verdict::Bad(FindingKind::Oops));
 }
 
 #[test]

@@ -46,6 +46,23 @@ fn real_findings_are_told_in_short_and_at_length() {
 }
 
 #[test]
+fn an_invalidation_on_no_iommu_and_one_on_another_are_told_in_short_and_at_length() {
+    for (value, kind) in [(0, "oops:41:08.0"), (1, "stale:41:08.0:0")] {
+        let iommu = format!("iommu={value}");
+        let args = ["--kernel", "7.2", "--aliases", "switchtec:2", "--param", &iommu];
+        let run = ["run", "alias-of-no-iommu", "--link", "thread"];
+        let short = finish(&[&run[..], &args[..]].concat()).results();
+        let finding = format!("alias-of-no-iommu@7.2-switchtec:2,{iommu}:{kind}");
+        assert!(short.contains(&finding), "{short}");
+        let both = format!("{short}\n{}", without_times(&explain(&finding)));
+        let suffix = format!("alias-of-no-iommu-{value}");
+        insta::with_settings!({ omit_expression => true, snapshot_suffix => suffix }, {
+            insta::assert_snapshot!("finding", both);
+        });
+    }
+}
+
+#[test]
 fn every_finding_that_json_has_is_explained_by_its_id() {
     let run = [
         "run",

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 
+use host_model::linux::Profile;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -59,6 +60,69 @@ fn every_scenario_declares_what_it_finds_on_topologies_of_ones_own() {
     let aliases = format!("{},{example}", mine.display());
     let told = finish(&["run", "--all", "--aliases", &aliases]).results();
     assert!(told.contains("; all as expected."), "{told}");
+}
+
+/// A Switchtec NTB behind a PCIe-to-PCI bridge: one of its table's IDs is a function's, another one its IVRS alias.
+const LATE_ALIASES: &str = r#"
+[[function]]
+id = "00:03.0"
+kind = "root-port"
+secondary = 0x10
+subordinate = 0x12
+
+[[function]]
+id = "10:00.0"
+kind = "pcie-to-pci"
+secondary = 0x11
+subordinate = 0x12
+
+[[function]]
+id = "11:00.0"
+role = "ntb"
+device = "11f8:8536"
+table = 6
+
+[[function]]
+id = "11:08.2"
+
+[[function]]
+id = "00:02.0"
+role = "neighbour"
+
+[[ivrs]]
+kind = "alias"
+device = "11:00.0"
+to = "11:08.1"
+"#;
+
+#[test]
+fn aliases_that_come_late_are_as_declared_whichever_iommu_firmware_has_for_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mine = directory.path().join("mine.toml");
+    fs::write(&mine, LATE_ALIASES).expect("written");
+    let aliases = format!(
+        "func1,ivrs-other-bus,switchtec:4,switchtec:256,{}",
+        mine.display()
+    );
+    let kernels: Vec<_> = Profile::ALL.iter().map(Profile::to_string).collect();
+    for (value, kind) in [(0, "oops"), (1, "stale")] {
+        let run = [
+            "run",
+            "alias-of-no-iommu",
+            "--link",
+            "thread",
+            "--aliases",
+            &aliases,
+        ];
+        let (kernels, iommu) = (kernels.join(","), format!("iommu={value}"));
+        let run = [&run[..], &["--kernel", &kernels, "--param", &iommu]].concat();
+        let told = finish(&run).results();
+        let last = told.lines().last().expect("a summary");
+        assert!(
+            last.contains(kind) && last.ends_with("; all as expected"),
+            "{told}"
+        );
+    }
 }
 
 #[test]
