@@ -4,6 +4,7 @@ use sim_bridge::RequesterId;
 use vm_memory::GuestMemory;
 
 use super::Iommu;
+use super::cache::{CacheEvent, CacheKind};
 use super::in_flight::LookupKind;
 use super::spec::dte::{DteTranslation, RawDte};
 use super::spec::event::{Event, EventFlags};
@@ -160,7 +161,7 @@ impl<M: GuestMemory> Iommu<M> {
                 let address = self
                     .dte_address(device)
                     .ok_or_else(|| invalid(PageRequestRefusal::DeviceOutOfRange))?;
-                self.read_dte(address).map_err(|error| {
+                let dte = self.read_dte(address).map_err(|error| {
                     let event = Event::DevTabHardwareError {
                         device,
                         address,
@@ -168,7 +169,9 @@ impl<M: GuestMemory> Iommu<M> {
                         error,
                     };
                     (PageRequestRefusal::DteUnreadable(address), Some(event))
-                })?
+                })?;
+                self.counters.count(CacheKind::Dte, CacheEvent::Uncached);
+                dte
             }
         };
         request.judge(control, &dte).map_err(invalid)

@@ -241,6 +241,7 @@ impl<M: GuestMemory> Iommu<M> {
     #[inline(always)]
     pub(super) fn cached_irte(&self, walk: &Walk, index: u16) -> Option<CachedIrte> {
         if self.control().irt_cache_dis() {
+            self.counters.count(CacheKind::Irt, CacheEvent::Miss);
             return None;
         }
         let device = walk.request.requester;

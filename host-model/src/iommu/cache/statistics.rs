@@ -16,8 +16,8 @@ pub struct CacheStatistics {
     pub uncached: u64,
     /// Live entries that a fill replaced.
     pub evictions: u64,
-    /// By INVALIDATE_INTERRUPT_TABLE, INVALIDATE_DEVTAB_ENTRY or INVALIDATE_IOMMU_PAGES: of one requester ID or
-    /// range.
+    /// By INVALIDATE_INTERRUPT_TABLE, INVALIDATE_DEVTAB_ENTRY, INVALIDATE_IOMMU_PAGES or PREFETCH_IOMMU_PAGES with
+    /// Inval: commands for one requester ID or range, whatever they found.
     pub invalidations: u64,
     /// By INVALIDATE_IOMMU_ALL.
     pub invalidations_of_all: u64,

@@ -43,6 +43,8 @@ const NOTHING: Counts = [0; 8];
 enum Op {
     Ask(u32),
     Command([u64; 2]),
+    /// A write of Control.
+    Control(u64),
     /// A request for this index which the command overtakes while the IRTE is being read.
     Overtaken(u32, [u64; 2]),
 }
@@ -80,6 +82,10 @@ fn apply(rig: &Rig, op: Op, way: Way) -> Option<Outcome> {
         Op::Command(command) => {
             rig.queue(command);
             rig.run();
+            None
+        }
+        Op::Control(control) => {
+            rig.iommu.write(0x18, 8, control);
             None
         }
         Op::Overtaken(index, command) => {
@@ -187,6 +193,58 @@ fn disabled_caches_miss_everything() {
             (Op::Command(invalidate_irt(RID)), NOTHING, INVALIDATION),
         ],
     );
+}
+
+#[test]
+fn irt_cache_dis_misses_as_a_disabled_cache_does() {
+    counted(
+        Config::default(),
+        &[
+            (Op::Ask(3), FILL, FILL),
+            (Op::Ask(3), HIT, HIT),
+            (Op::Control(RUN | 1 << 59), NOTHING, NOTHING),
+            (Op::Ask(3), HIT, UNCACHED),
+            (Op::Ask(3), HIT, UNCACHED),
+            (Op::Control(RUN), NOTHING, NOTHING),
+            (Op::Ask(3), HIT, HIT),
+        ],
+    );
+}
+
+#[test]
+fn invalidate_devtab_entry_is_an_invalidation_of_both_where_it_drops_both() {
+    let mut config = Config::default();
+    config.policies.devtab_invalidation = DevtabInvalidation::DteAndIrtes;
+    counted(
+        config,
+        &[
+            (Op::Ask(3), FILL, FILL),
+            (Op::Command(invalidate_dte(RID)), INVALIDATION, INVALIDATION),
+            (Op::Ask(3), FILL, FILL),
+        ],
+    );
+}
+
+#[test]
+fn a_page_request_hits_the_dte_or_reads_it_uncached() {
+    let rig = Rig::with(registers::with_efr(registers::EVERYTHING), RUN | 1 << 15);
+    rig.set_irte32(3, irte32(5, 0x31));
+    let request = PageRequest {
+        requester: RID,
+        address: 0x1000,
+        group: 1,
+        last: true,
+        read: true,
+        write: false,
+        pasid: None,
+    };
+    let dte = || counts(rig.iommu.statistics().dte_cache);
+    rig.iommu.page_request(&request);
+    assert_eq!(dte(), UNCACHED);
+    ask(&rig, RID, 3, Way::Observed);
+    assert_eq!(dte(), [0, 2, 1, 1, 0, 0, 0, 0]);
+    rig.iommu.page_request(&request);
+    assert_eq!(dte(), [1, 2, 1, 1, 0, 0, 0, 0]);
 }
 
 #[test]

@@ -11,8 +11,8 @@ mod caching;
 mod device_table_entry;
 mod interleaving;
 mod linux_tables;
-
 mod page_tables;
+mod statistics;
 
 /// The highest table of [`RID`], and room for more tables behind it.
 pub(super) const ROOT: u64 = 0x60_0000;
