@@ -6,8 +6,9 @@ use host_model::iommu::spec::event::HardwareError;
 use host_model::iommu::spec::features::{Efr, Efr2, Features};
 use host_model::iommu::{
     BackingPageFailure, CacheRemapEnClear, CacheShape, Config, DevtabInvalidation, DteValid, EventAddress,
-    Faults, GaTailStore, InterruptClear, IrtCacheDis, IrteReadFailure, IrteReservedBits, MemoryFault,
-    OutOfRangeDevice, Policies, PowerOnCaches, RepeatedPageFaults, Replacement, Smi, StatusInterrupts,
+    EventLogInt, Faults, GaTailStore, IntCtlAbort, InterruptClear, IrtCacheDis, IrtCacheEnabledAgain,
+    IrteReadFailure, IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, PowerOnCaches,
+    RepeatedPageFaults, Replacement, Smi, StatusInterrupts,
 };
 
 use crate::input::Page;
@@ -70,33 +71,73 @@ fn cache(u: &mut Unstructured<'_>) -> arbitrary::Result<CacheShape> {
 }
 
 fn policies(u: &mut Unstructured<'_>) -> arbitrary::Result<Policies> {
+    let backing_page_failure = *u.choose(&[
+        BackingPageFailure::PageTabHardwareError,
+        BackingPageFailure::NoEvent,
+    ])?;
+    let dte_valid = *u.choose(&[DteValid::IvGoverns, DteValid::VGoverns])?;
+    let dte_revision = *u.choose(&[DteRevision::Rev311, DteRevision::Rev305])?;
+    let out_of_range_device = *u.choose(&[
+        OutOfRangeDevice::IoPageFault,
+        OutOfRangeDevice::IllegalDevTableEntry,
+        OutOfRangeDevice::Unchecked,
+    ])?;
+    let (int_ctl_abort, smi) = both(
+        u,
+        [IntCtlAbort::NoEvent, IntCtlAbort::InvalidDeviceRequest],
+        [Smi::Forward, Smi::Abort],
+    )?;
+    let irte_read_failure = *u.choose(&[IrteReadFailure::PageTabHardwareError, IrteReadFailure::NoEvent])?;
+    let irte_reserved_bits = *u.choose(&[IrteReservedBits::Fault, IrteReservedBits::Ignore])?;
+    let cache_remap_en_clear = *u.choose(&[CacheRemapEnClear::No, CacheRemapEnClear::Yes])?;
+    let devtab_invalidation = *u.choose(&[DevtabInvalidation::DteOnly, DevtabInvalidation::DteAndIrtes])?;
+    let event_address = *u.choose(&[EventAddress::HyperTransport, EventAddress::Message])?;
+    let (irt_cache_enabled_again, irt_cache_dis) = both(
+        u,
+        [IrtCacheEnabledAgain::WhatItHeld, IrtCacheEnabledAgain::Nothing],
+        [IrtCacheDis::Sticky, IrtCacheDis::Ignored],
+    )?;
+    let repeated_page_faults =
+        *u.choose(&[RepeatedPageFaults::UntilInvalidated, RepeatedPageFaults::Reported])?;
+    let (event_log_int, status_interrupts) = both(
+        u,
+        [EventLogInt::Always, EventLogInt::IfEnabled],
+        [StatusInterrupts::RisingEdge, StatusInterrupts::EveryEntry],
+    )?;
+    let interrupt_clear = *u.choose(&[InterruptClear::Clears, InterruptClear::RacesWithEntries])?;
+    let ga_tail_store = *u.choose(&[GaTailStore::Store, GaTailStore::Never])?;
     Ok(Policies {
-        backing_page_failure: *u.choose(&[
-            BackingPageFailure::PageTabHardwareError,
-            BackingPageFailure::NoEvent,
-        ])?,
-        dte_valid: *u.choose(&[DteValid::IvGoverns, DteValid::VGoverns])?,
-        dte_revision: *u.choose(&[DteRevision::Rev311, DteRevision::Rev305])?,
-        out_of_range_device: *u.choose(&[
-            OutOfRangeDevice::IoPageFault,
-            OutOfRangeDevice::IllegalDevTableEntry,
-            OutOfRangeDevice::Unchecked,
-        ])?,
-        smi: *u.choose(&[Smi::Forward, Smi::Abort])?,
-        irte_read_failure: *u.choose(&[IrteReadFailure::PageTabHardwareError, IrteReadFailure::NoEvent])?,
-        irte_reserved_bits: *u.choose(&[IrteReservedBits::Fault, IrteReservedBits::Ignore])?,
-        cache_remap_en_clear: *u.choose(&[CacheRemapEnClear::No, CacheRemapEnClear::Yes])?,
-        devtab_invalidation: *u.choose(&[DevtabInvalidation::DteOnly, DevtabInvalidation::DteAndIrtes])?,
-        event_address: *u.choose(&[EventAddress::HyperTransport, EventAddress::Message])?,
-        irt_cache_dis: *u.choose(&[IrtCacheDis::Sticky, IrtCacheDis::Ignored])?,
-        repeated_page_faults: *u
-            .choose(&[RepeatedPageFaults::UntilInvalidated, RepeatedPageFaults::Reported])?,
-        status_interrupts: *u.choose(&[StatusInterrupts::RisingEdge, StatusInterrupts::EveryEntry])?,
-        interrupt_clear: *u.choose(&[InterruptClear::Clears, InterruptClear::RacesWithEntries])?,
-        ga_tail_store: *u.choose(&[GaTailStore::Store, GaTailStore::Never])?,
+        dte_valid,
+        dte_revision,
+        out_of_range_device,
+        smi,
+        int_ctl_abort,
+        irte_read_failure,
+        backing_page_failure,
+        irte_reserved_bits,
+        cache_remap_en_clear,
+        devtab_invalidation,
+        event_address,
+        irt_cache_dis,
+        irt_cache_enabled_again,
+        repeated_page_faults,
+        event_log_int,
+        status_interrupts,
+        interrupt_clear,
+        ga_tail_store,
         // No operation takes the power away.
         power_on_caches: PowerOnCaches::default(),
     })
+}
+
+/// One of each, by one byte whose lowest bit is the second's: so the corpus means what it did when it was only that.
+fn both<A: Copy, B: Copy>(
+    u: &mut Unstructured<'_>,
+    first: [A; 2],
+    second: [B; 2],
+) -> arbitrary::Result<(A, B)> {
+    let choice: usize = u.int_in_range(0..=3)?;
+    Ok((first[choice / 2], second[choice % 2]))
 }
 
 fn faults(u: &mut Unstructured<'_>) -> arbitrary::Result<Faults> {

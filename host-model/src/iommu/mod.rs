@@ -117,9 +117,10 @@ mod verdict;
 pub use cache::{CacheShape, CacheShapeError, CacheStatistics, Replacement};
 pub use command_processor::IotlbResponse;
 pub use config::{
-    BackingPageFailure, CacheRemapEnClear, Config, DevtabInvalidation, DteValid, EventAddress, Faults,
-    GaTailStore, InterruptClear, IrtCacheDis, IrteReadFailure, IrteReservedBits, MemoryFault,
-    OutOfRangeDevice, Policies, PowerOnCaches, RepeatedPageFaults, Smi, StatusInterrupts,
+    BackingPageFailure, CacheRemapEnClear, Config, DevtabInvalidation, DteValid, EventAddress, EventLogInt,
+    Faults, GaTailStore, IntCtlAbort, InterruptClear, IrtCacheDis, IrtCacheEnabledAgain, IrteReadFailure,
+    IrteReservedBits, MemoryFault, OutOfRangeDevice, Policies, PowerOnCaches, RepeatedPageFaults, Smi,
+    StatusInterrupts,
 };
 pub use guest::{Notice, Posted};
 pub use logs::LogStatistics;
@@ -276,6 +277,10 @@ impl<M: GuestMemory> Iommu<M> {
     fn write_any(&self, offset: u64, size: usize, value: u64) {
         let state = &mut *self.lock();
         state.registers.write(offset, size, value, &self.command_pointers);
+        let enabled_again = self.control().irt_cache_dis() && !state.registers.control().irt_cache_dis();
+        if enabled_again && self.config.policies.irt_cache_enabled_again == IrtCacheEnabledAgain::Nothing {
+            self.drop_irtes();
+        }
         self.registers_changed(state);
     }
 

@@ -389,7 +389,7 @@ impl<M: GuestMemory> Iommu<M> {
         self.drop_all_but_irtes();
         if !self.config.faults.invalidate_all_keeps_irt {
             self.counters.count_alone(CacheKind::Irt, all);
-            self.irt_cache.drop_where(|_, _| true);
+            self.drop_irtes();
         }
         fence(SeqCst);
     }
@@ -397,8 +397,13 @@ impl<M: GuestMemory> Iommu<M> {
     /// The same without a command.
     pub(super) fn drop_all(&self) {
         self.drop_all_but_irtes();
-        self.irt_cache.drop_where(|_, _| true);
+        self.drop_irtes();
         fence(SeqCst);
+    }
+
+    /// Control.IRTCacheDis is 0 again, by policy.
+    pub(super) fn drop_irtes(&self) {
+        self.irt_cache.drop_where(|_, _| true);
     }
 
     fn drop_all_but_irtes(&self) {

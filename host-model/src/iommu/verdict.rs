@@ -1,13 +1,13 @@
 //! What table entries say of a request (the MSI action table), without memory or caches.
 
 use super::config::{
-    BackingPageFailure, DteValid, EventAddress, IrteReadFailure, IrteReservedBits, OutOfRangeDevice,
-    Policies, Smi,
+    BackingPageFailure, DteValid, EventAddress, IntCtlAbort, IrteReadFailure, IrteReservedBits,
+    OutOfRangeDevice, Policies, Smi,
 };
 use super::guest::{self, Posted};
 use super::outcome::{BlockReason, DeliveryMode, Interrupt, InterruptRequest};
 use super::spec::dte::{DteError, DteTranslation, IntCtl, InterruptDte, InterruptTable, RawDte};
-use super::spec::event::{Event, EventFlags, HardwareError};
+use super::spec::event::{Event, EventFlags, HardwareError, InvalidRequest};
 use super::spec::irte::{GuestIrte, Irte, IrteError, IrteFlags, IrteFormat, RawIrte};
 use super::spec::registers::Control;
 
@@ -123,13 +123,24 @@ impl Judge<'_> {
 
     fn mapped(&self, interrupts: InterruptDte) -> Result<DteVerdict, Refusal> {
         match interrupts.control.map_err(|error| self.illegal_dte(error))? {
-            IntCtl::Abort => Err((BlockReason::IntCtlAborted, None)),
+            IntCtl::Abort => Err(self.int_ctl_aborted()),
             IntCtl::Forward => Ok(DteVerdict::Forward),
             IntCtl::Remap(table) => match self.target_in(table, &interrupts) {
                 Some(target) => Ok(DteVerdict::Remap(target)),
                 None => Err(self.index_out_of_range(&interrupts, table.entries)),
             },
         }
+    }
+
+    fn int_ctl_aborted(&self) -> Refusal {
+        let event = Event::InvalidDeviceRequest {
+            device: self.request.requester,
+            address: self.event_address(),
+            request: InvalidRequest::Interrupt,
+            flags: EventFlags::new(),
+        };
+        let reported = self.policies.int_ctl_abort == IntCtlAbort::InvalidDeviceRequest;
+        (BlockReason::IntCtlAborted, reported.then_some(event))
     }
 
     /// `None` if the index is beyond the table.

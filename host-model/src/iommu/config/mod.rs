@@ -8,9 +8,9 @@ mod policies;
 
 pub use faults::{Faults, MemoryFault};
 pub use policies::{
-    BackingPageFailure, CacheRemapEnClear, DevtabInvalidation, DteValid, EventAddress, GaTailStore,
-    InterruptClear, IrtCacheDis, IrteReadFailure, IrteReservedBits, OutOfRangeDevice, Policies,
-    PowerOnCaches, RepeatedPageFaults, Smi, StatusInterrupts,
+    BackingPageFailure, CacheRemapEnClear, DevtabInvalidation, DteValid, EventAddress, EventLogInt,
+    GaTailStore, IntCtlAbort, InterruptClear, IrtCacheDis, IrtCacheEnabledAgain, IrteReadFailure,
+    IrteReservedBits, OutOfRangeDevice, Policies, PowerOnCaches, RepeatedPageFaults, Smi, StatusInterrupts,
 };
 
 /// What an IOMMU is built with.

@@ -13,6 +13,8 @@ pub struct Policies {
     pub out_of_range_device: OutOfRangeDevice,
     /// SMI messages.
     pub smi: Smi,
+    /// Interrupts that DTE.IntCtl 0 aborts.
+    pub int_ctl_abort: IntCtlAbort,
     /// An interrupt remapping table entry that can't be read.
     pub irte_read_failure: IrteReadFailure,
     /// A vAPIC backing page that can't be written.
@@ -27,8 +29,12 @@ pub struct Policies {
     pub event_address: EventAddress,
     /// Does Control.IRTCacheDis exist? No feature bit says so: software writes 1 and reads it back.
     pub irt_cache_dis: IrtCacheDis,
+    /// What does the IRT cache hold once Control.IRTCacheDis is 0 again?
+    pub irt_cache_enabled_again: IrtCacheEnabledAgain,
     /// Page faults of a device whose DTE has SE.
     pub repeated_page_faults: RepeatedPageFaults,
+    /// When does an event set Status.EventLogInt?
+    pub event_log_int: EventLogInt,
     /// When does a status bit raise its interrupt?
     pub status_interrupts: StatusInterrupts,
     /// What if a status bit is cleared just when an entry is written?
@@ -69,6 +75,16 @@ pub enum Smi {
     Forward,
     /// Target-aborted (QEMU).
     Abort,
+}
+
+/// A fixed or arbitrated interrupt that DTE.IntCtl 0 aborts gives...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IntCtlAbort {
+    /// No event (VirtualBox, QEMU): the device sees the abort.
+    #[default]
+    NoEvent,
+    /// INVALID_DEVICE_REQUEST of type 5, whatever IG says: what illumos prints for that type (`get_illegal_req`).
+    InvalidDeviceRequest,
 }
 
 /// An interrupt remapping table entry that can't be read gives...
@@ -142,6 +158,17 @@ pub enum IrtCacheDis {
     Ignored,
 }
 
+/// Once Control.IRTCacheDis goes from 1 to 0, the IRT cache holds...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IrtCacheEnabledAgain {
+    /// What it held before the bit was 1: only invalidations drop entries. Linux does with either, as it clears the bit
+    /// (`iommu_disable`) before it invalidates everything (`early_enable_iommu`).
+    #[default]
+    WhatItHeld,
+    /// Nothing.
+    Nothing,
+}
+
 /// With DTE.SE, page faults of memory requests are not reported...
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RepeatedPageFaults {
@@ -151,6 +178,16 @@ pub enum RepeatedPageFaults {
     UntilInvalidated,
     /// They all are: SE has no effect (QEMU).
     Reported,
+}
+
+/// An event in the log sets Status.EventLogInt...
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EventLogInt {
+    /// Always (VirtualBox), as COMPLETION_WAIT sets ComWaitInt: EventIntEn is for the interrupt only.
+    #[default]
+    Always,
+    /// If Control.EventIntEn is 1 (QEMU, openvmm): what was logged before it is 1 never interrupts.
+    IfEnabled,
 }
 
 /// A status bit raises its interrupt...

@@ -1,6 +1,6 @@
 //! Entries of the logs, and interrupts: queued here, written or sent one at a time.
 
-use super::super::config::GaTailStore;
+use super::super::config::{EventLogInt, GaTailStore};
 use super::super::logs::Done;
 use super::super::spec::event::{Event, HardwareError};
 use super::super::spec::log::{GaEntry, PprEntry};
@@ -92,7 +92,9 @@ impl RegisterFile {
         store: impl Fn(u64, &[u8]) -> Result<(), HardwareError>,
     ) -> Option<Step> {
         if let Some(done) = self.events.write_next(self.event_log_enabled(), &store) {
-            self.entry_done(&done, EVENT_LOG_INT, EVENT_OVERFLOW);
+            let told = self.event_log_int == EventLogInt::Always || self.control.event_int_en();
+            let written = if told { EVENT_LOG_INT } else { Status::new() };
+            self.entry_done(&done, written, EVENT_OVERFLOW);
             let event = done.entry;
             return Some(match done.result {
                 Ok(offset) => Step::EventWritten { event, offset },

@@ -2,7 +2,7 @@
 //! the IOMMU sends.
 
 use super::command_processor::CommandPointers;
-use super::config::{Config, GaTailStore, InterruptClear};
+use super::config::{Config, EventLogInt, GaTailStore, InterruptClear};
 use super::logs::{Log, LogStatistics};
 use super::own_interrupts::OwnInterrupts;
 use super::spec::event::Event;
@@ -29,6 +29,7 @@ use access::{Part, Refusal};
 pub(super) struct RegisterFile {
     features: Features,
     control_writable: u64,
+    event_log_int: EventLogInt,
     interrupt_clear: InterruptClear,
     ga_tail_store: GaTailStore,
     control: Control,
@@ -74,6 +75,7 @@ impl RegisterFile {
         Self {
             features: config.features,
             control_writable: gates::control_writable(config),
+            event_log_int: config.policies.event_log_int,
             interrupt_clear: config.policies.interrupt_clear,
             ga_tail_store: config.policies.ga_tail_store,
             control: Control::new(),

@@ -137,6 +137,40 @@ fn irt_cache_dis_neither_hits_nor_fills() {
 }
 
 #[test]
+fn once_irt_cache_dis_is_0_again_the_cache_has_what_it_held_or_nothing_by_policy() {
+    for (policy, vector) in [
+        (IrtCacheEnabledAgain::WhatItHeld, 0x31),
+        (IrtCacheEnabledAgain::Nothing, 0x32),
+    ] {
+        let policies = Policies {
+            irt_cache_enabled_again: policy,
+            ..Policies::default()
+        };
+        let rig = Rig::with(
+            Config {
+                policies,
+                ..Config::default()
+            },
+            RUN,
+        );
+        rig.set_irte32(3, irte32(5, 0x31));
+        let vector_now = || match rig.outcome(&Rig::message(RID, 3)) {
+            Outcome::Remapped(to) => to.vector(),
+            outcome => panic!("{outcome:?}"),
+        };
+        assert_eq!([vector_now(), vector_now()], [0x31; 2]);
+        rig.set_irte32(3, irte32(5, 0x32));
+        // A write that leaves the bit alone drops nothing.
+        rig.iommu.write(0x18, 8, RUN);
+        assert_eq!(vector_now(), 0x31);
+        rig.iommu.write(0x1c, 4, 1 << 27);
+        assert_eq!(vector_now(), 0x32);
+        rig.iommu.write(0x1c, 4, 0);
+        assert_eq!([vector_now(), vector_now()], [vector; 2], "{policy:?}");
+    }
+}
+
+#[test]
 fn entries_of_one_format_are_not_hit_in_the_other() {
     let rig = Rig::new();
     rig.set_irte32(0, irte32(5, 0x31));

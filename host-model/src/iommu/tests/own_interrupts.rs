@@ -115,6 +115,34 @@ fn an_interrupt_that_is_enabled_late_comes_for_what_is_in_the_log() {
 }
 
 #[test]
+fn an_event_before_its_interrupt_is_enabled_sets_event_log_int_or_not_by_policy() {
+    const EVENT_LOG_INT: u64 = 1 << 1;
+    for (policy, interrupt_enable, set, sent_later) in [
+        (EventLogInt::Always, 0, EVENT_LOG_INT, 1),
+        (EventLogInt::Always, EVENT_INT_EN, EVENT_LOG_INT, 0),
+        (EventLogInt::IfEnabled, 0, 0, 0),
+        (EventLogInt::IfEnabled, EVENT_INT_EN, EVENT_LOG_INT, 0),
+    ] {
+        let event_log_int = policy;
+        let rig = rig(
+            &EVENTS,
+            Policies {
+                event_log_int,
+                ..Policies::default()
+            },
+        );
+        rig.iommu
+            .write(CONTROL, 8, IOMMU_EN | EVENTS.enable | interrupt_enable);
+        log_one(&EVENTS, &rig);
+        assert_eq!(rig.iommu.read(STATUS, 4) & EVENT_LOG_INT, set, "{policy:?}");
+        assert_eq!(rig.iommu.read(EVENTS.tail, 4), EVENTS.bytes);
+        rig.iommu
+            .write(CONTROL, 8, IOMMU_EN | EVENTS.enable | EVENT_INT_EN);
+        assert_eq!(sources(&rig.run()).len(), sent_later, "{policy:?}");
+    }
+}
+
+#[test]
 fn an_overflow_interrupts_too() {
     for (log, source) in LOGS.iter().zip(SOURCES) {
         let rig = rig(log, Policies::default());

@@ -50,6 +50,17 @@ cases! {
     // Fixed and arbitrated messages.
     int_ctl_0_aborts_without_event: Case::dte2(1) => silent(BlockReason::IntCtlAborted);
     int_ctl_0_aborts_arbitrated: Case { data: ARBITRATED, ..Case::dte2(1) } => silent(BlockReason::IntCtlAborted);
+    int_ctl_0_is_an_invalid_device_request_of_type_5_by_policy_whatever_ig_says: {
+        let case = Case { data: ARBITRATED | 3, ..Case::dte2(1 | 1 << 5) };
+        case.policies(|p| p.int_ctl_abort = IntCtlAbort::InvalidDeviceRequest)
+    } => reported(
+        BlockReason::IntCtlAborted,
+        "INVALID_DEVICE_REQUEST device=41:00.0 pasid=0x00000 address=0xfffffffdf8030000 flags=0x0a00",
+    );
+    int_ctl_0_lets_other_delivery_modes_pass_by_that_policy_too:
+        Case { data: NMI, ..Case::dte2(1 | 1 << 58) }
+            .policies(|p| p.int_ctl_abort = IntCtlAbort::InvalidDeviceRequest)
+        => forwarded();
     int_ctl_1_forwards: Case::dte2(1 | 1 << 60) => forwarded();
     int_ctl_1_forwards_arbitrated: Case { data: ARBITRATED, ..Case::dte2(1 | 1 << 60) } => forwarded();
     int_ctl_1_forwards_logical:
