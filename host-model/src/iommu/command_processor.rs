@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use sim_bridge::RequesterId;
 use vm_memory::{Address, GuestAddress, GuestMemory, GuestMemoryRegion, VolatileMemory};
@@ -16,13 +16,38 @@ use super::step::{HaltReason, Step};
 use super::{Iommu, State};
 
 /// Head and tail of the command buffer: software moves the tail while a command is executed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CommandPointers {
     head: AtomicU64,
     tail: AtomicU64,
+    /// Bits that are 0 in a tail that names an entry of the ring.
+    beyond: AtomicU64,
 }
 
 impl CommandPointers {
+    pub(super) fn new() -> Self {
+        Self {
+            head: AtomicU64::new(0),
+            tail: AtomicU64::new(0),
+            beyond: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Those that may be 1 in such a tail.
+    pub(super) fn set_tail_bits(&self, bits: u64) {
+        self.beyond.store(!bits, Release);
+    }
+
+    /// Moves the tail to an entry of the ring; `false` if it names none.
+    #[inline]
+    pub(super) fn move_tail(&self, value: u64) -> bool {
+        let names_entry = value & self.beyond.load(Relaxed) == 0;
+        if names_entry {
+            self.tail.store(value, Release);
+        }
+        names_entry
+    }
+
     #[inline]
     pub(super) fn head(&self) -> RingPointer {
         RingPointer::from_bits(self.head.load(Acquire))

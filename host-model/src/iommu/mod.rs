@@ -130,7 +130,7 @@ pub use outcome::{
 };
 pub use own_interrupts::{InterruptForm, InterruptSource, XtInterrupt};
 pub use page_request::{PageRequest, PageRequestOutcome, PageRequestRefusal, PasidPrefix};
-pub use register_file::{RegisterRefusals, RegisterStatistics};
+pub use register_file::{EventCounts, RegisterRefusals, RegisterStatistics};
 pub use remap::{FillToken, TableEntry};
 pub use step::{DropReason, HaltReason, Step};
 
@@ -141,7 +141,7 @@ use known_by_dte::KnownByDte;
 use register_file::{DteLocation, RegisterFile, SEGMENTS};
 use remap::Mode;
 use spec::command::Command;
-use spec::registers::{Control, DevTabBase, RingPointer, offset};
+use spec::registers::{Control, DevTabBase, offset};
 use tables::{DTE_WORDS, IRTE_WORDS, LastRegion};
 use translate::{ReportedFaults, Translations};
 
@@ -230,7 +230,7 @@ impl<M: GuestMemory> Iommu<M> {
             in_flight: InFlight::new(),
             dte_region: LastRegion::new(),
             irte_region: LastRegion::new(),
-            command_pointers: CommandPointers::default(),
+            command_pointers: CommandPointers::new(),
             state: Mutex::new(State {
                 registers: RegisterFile::new(&config),
                 commands: CommandProcessor::default(),
@@ -266,10 +266,8 @@ impl<M: GuestMemory> Iommu<M> {
     /// read-only, is ignored.
     #[inline]
     pub fn write(&self, offset: u64, size: usize, value: u64) {
-        let plain = matches!(size, 4 | 8) && value & !RingPointer::WRITABLE == 0;
-        if offset == offset::CMD_BUF_TAIL && plain {
-            self.command_pointers.set_tail(value);
-        } else {
+        let is_tail = offset == offset::CMD_BUF_TAIL && matches!(size, 4 | 8);
+        if !is_tail || !self.command_pointers.move_tail(value) {
             self.write_any(offset, size, value);
         }
     }
@@ -290,6 +288,7 @@ impl<M: GuestMemory> Iommu<M> {
             registers, commands, ..
         } = state;
         self.set_command_ring(commands, registers.command_ring());
+        self.command_pointers.set_tail_bits(registers.command_tail_bits());
         for (segment, copy) in self.dev_tab_bases.iter().enumerate() {
             copy.store(registers.dev_tab_base(segment).into_bits(), Release);
         }
@@ -311,7 +310,8 @@ impl<M: GuestMemory> Iommu<M> {
         self.lock().registers.set_msi(message);
     }
 
-    /// Register accesses without effect, log entries, and interrupts of the IOMMU's own that it could not send.
+    /// Register accesses without effect, events, refusals without one, log entries, and interrupts of the IOMMU's own
+    /// that it could not send.
     pub fn register_statistics(&self) -> RegisterStatistics {
         self.lock().registers.statistics()
     }

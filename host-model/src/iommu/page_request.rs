@@ -135,9 +135,7 @@ impl<M: GuestMemory> Iommu<M> {
                 PageRequestOutcome::Logged(entry)
             }
             Err((reason, event)) => {
-                if let Some(event) = event {
-                    self.lock().registers.log_event(event);
-                }
+                self.lock().registers.report(event);
                 PageRequestOutcome::Refused { reason, event }
             }
         }

@@ -509,9 +509,7 @@ impl<M: GuestMemory> Iommu<M> {
     /// Queues the event.
     #[cold]
     fn block(&self, (reason, event): Refusal) -> Outcome {
-        if let Some(event) = event {
-            self.lock().registers.log_event(event);
-        }
+        self.lock().registers.report(event);
         Outcome::Blocked { reason, event }
     }
 }

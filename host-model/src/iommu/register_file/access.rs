@@ -43,6 +43,7 @@ pub(super) enum Refusal {
     Running,
     ReservedBits,
     ReservedValue,
+    BeyondRing,
 }
 
 /// Register accesses that had no effect, or not all that they asked for.
@@ -61,6 +62,8 @@ pub struct RegisterRefusals {
     pub reserved_bits: u64,
     /// A reserved value: a field that can't hold it keeps its own; a ring of reserved length does not run.
     pub reserved_value: u64,
+    /// A head or tail beyond the end of its ring: it is kept, and counts from the ring's start.
+    pub beyond_ring: u64,
 }
 
 impl RegisterRefusals {
@@ -72,6 +75,7 @@ impl RegisterRefusals {
             Refusal::Running => &mut self.running,
             Refusal::ReservedBits => &mut self.reserved_bits,
             Refusal::ReservedValue => &mut self.reserved_value,
+            Refusal::BeyondRing => &mut self.beyond_ring,
         };
         *counter += 1;
     }

@@ -43,8 +43,17 @@ impl RegisterFile {
         self.ga.ring(self.ga_log_enabled())
     }
 
+    /// Queues the event of a refused request, or counts that it has none.
+    pub(in super::super) fn report(&mut self, event: Option<Event>) {
+        match event {
+            Some(event) => self.log_event(event),
+            None => self.unreported += 1,
+        }
+    }
+
     /// Queues an event.
     pub(in super::super) fn log_event(&mut self, event: Event) {
+        self.raised.count(&event);
         self.record_hardware_event(&event);
         self.events.push(event, self.event_log_enabled());
     }

@@ -16,11 +16,13 @@ use crate::driver::MsiMessage;
 
 mod access;
 mod device_table;
+mod event_counts;
 mod gates;
 mod log_writes;
 
 pub use access::RegisterRefusals;
 pub(super) use device_table::{DteLocation, SEGMENTS};
+pub use event_counts::EventCounts;
 
 use access::{Part, Refusal};
 
@@ -49,6 +51,8 @@ pub(super) struct RegisterFile {
     hardware_event_status: HardwareEventStatus,
     interrupts: OwnInterrupts,
     refusals: RegisterRefusals,
+    raised: EventCounts,
+    unreported: u64,
     ga_tail_unwritable: u64,
 }
 
@@ -57,6 +61,10 @@ pub(super) struct RegisterFile {
 pub struct RegisterStatistics {
     /// Accesses without effect.
     pub refusals: RegisterRefusals,
+    /// Events, in the log or not.
+    pub raised: EventCounts,
+    /// Requests that were refused without an event: the specification has none, or table entries suppress it.
+    pub unreported: u64,
     /// The event log.
     pub events: LogStatistics,
     /// The PPR log.
@@ -92,6 +100,8 @@ impl RegisterFile {
             hardware_event_status: HardwareEventStatus::new(),
             interrupts: OwnInterrupts::new(config.policies.status_interrupts),
             refusals: RegisterRefusals::default(),
+            raised: EventCounts::default(),
+            unreported: 0,
             ga_tail_unwritable: 0,
         }
     }
@@ -100,6 +110,8 @@ impl RegisterFile {
     pub(super) fn power_cycle(&mut self, config: &Config) {
         let RegisterStatistics {
             refusals,
+            raised,
+            unreported,
             events,
             pprs,
             ga,
@@ -108,6 +120,8 @@ impl RegisterFile {
         } = self.statistics();
         *self = Self {
             refusals,
+            raised,
+            unreported,
             events: Log::counted(events),
             pprs: Log::counted(pprs),
             ga: Log::counted(ga),
@@ -176,6 +190,9 @@ impl RegisterFile {
                 if is_ring_base(register) && RingBase::from_bits(new).parse().is_err() {
                     self.refusals.count(Refusal::ReservedValue);
                 }
+                if self.is_beyond_ring(register, new) {
+                    self.refusals.count(Refusal::BeyondRing);
+                }
                 self.set(register, new, commands);
             }
         }
@@ -192,6 +209,25 @@ impl RegisterFile {
             offset::GA_LOG_BASE | offset::GA_LOG_TAIL => self.ga_ring().is_some(),
             _ => false,
         }
+    }
+
+    /// Is it a pointer, and beyond the end of its ring?
+    fn is_beyond_ring(&self, register: u64, value: u64) -> bool {
+        let base = match register {
+            offset::CMD_BUF_HEAD | offset::CMD_BUF_TAIL => self.cmd_base,
+            offset::EVT_LOG_HEAD | offset::EVT_LOG_TAIL => self.events.base,
+            offset::PPR_LOG_HEAD | offset::PPR_LOG_TAIL => self.pprs.base,
+            offset::GA_LOG_HEAD | offset::GA_LOG_TAIL => self.ga.base,
+            _ => return false,
+        };
+        let pointer = RingPointer::from_bits(value);
+        base.parse().is_ok_and(|ring| pointer.bytes() >= ring.bytes)
+    }
+
+    /// Bits of a command buffer tail that names an entry of its ring.
+    pub(super) fn command_tail_bits(&self) -> u64 {
+        let bits = |ring: Ring| u64::from(ring.bytes - ring.entry);
+        self.cmd_base.parse().map_or(RingPointer::WRITABLE, bits)
     }
 
     /// Of a whole register that exists.
@@ -351,6 +387,8 @@ impl RegisterFile {
     pub(super) fn statistics(&self) -> RegisterStatistics {
         RegisterStatistics {
             refusals: self.refusals,
+            raised: self.raised,
+            unreported: self.unreported,
             events: self.events.statistics(),
             pprs: self.pprs.statistics(),
             ga: self.ga.statistics(),

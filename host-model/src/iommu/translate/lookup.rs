@@ -442,15 +442,12 @@ impl<M: GuestMemory> Iommu<M> {
             mut event,
             suppress_repeats,
         } = refusal;
-        if let Some(reported) = event {
-            let state = &mut *self.lock();
-            let device = walk.request.requester;
-            if suppress_repeats && state.reported_faults.repeats(device, walk.forgets) {
-                event = None;
-            } else {
-                state.registers.log_event(reported);
-            }
+        let state = &mut *self.lock();
+        let device = walk.request.requester;
+        if event.is_some() && suppress_repeats && state.reported_faults.repeats(device, walk.forgets) {
+            event = None;
         }
+        state.registers.report(event);
         TranslationResponse::Answer(TranslationOutcome::Refused { reason, event })
     }
 }

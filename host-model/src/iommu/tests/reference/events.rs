@@ -89,6 +89,53 @@ fn events_lie_in_the_log_as_their_table_has_them() {
     }
 }
 
+/// By code.
+fn raised(rig: &Rig) -> [u64; 10] {
+    let EventCounts {
+        illegal_dev_table_entry,
+        io_page_fault,
+        dev_tab_hardware_error,
+        page_tab_hardware_error,
+        illegal_command_error,
+        command_hardware_error,
+        iotlb_inv_timeout,
+        invalid_device_request,
+        invalid_ppr_request,
+        reverse_map,
+    } = rig.iommu.register_statistics().raised;
+    assert_eq!(reverse_map, 0);
+    [
+        0,
+        illegal_dev_table_entry,
+        io_page_fault,
+        dev_tab_hardware_error,
+        page_tab_hardware_error,
+        illegal_command_error,
+        command_hardware_error,
+        iotlb_inv_timeout,
+        invalid_device_request,
+        invalid_ppr_request,
+    ]
+}
+
+#[test]
+fn each_event_is_counted_under_its_code_and_no_other() {
+    for (provoke, [word, _]) in ROWS {
+        let mut config = Config::default();
+        config.features = config.features.with_iotlb_sup(true);
+        // No log: it is counted all the same.
+        let rig = Rig::with(config, RUN & !EVENT_LOG_EN);
+        provoke(&rig);
+        let mut expected = [0; 10];
+        // What is wrong with a command is known once it is fetched.
+        rig.run();
+        expected[(word >> 60) as usize] = 1;
+        assert_eq!(raised(&rig), expected);
+        rig.iommu.power_cycle();
+        assert_eq!(raised(&rig), expected, "statistics go on");
+    }
+}
+
 #[test]
 fn every_code_that_an_iommu_without_snp_has_is_in_that_table() {
     let mut codes = ROWS.map(|(_, [word, _])| word >> 60).to_vec();

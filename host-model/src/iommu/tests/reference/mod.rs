@@ -3,6 +3,7 @@
 use super::registers::{CMD_BUF_RUN, CONTROL, EVENT_LOG_RUN, EVERYTHING, STATUS, with_efr};
 use super::*;
 
+mod bad_input;
 mod commands;
 mod divergence;
 mod dte;
