@@ -80,10 +80,11 @@ pub enum Smi {
 /// A fixed or arbitrated interrupt that DTE.IntCtl 0 aborts gives...
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IntCtlAbort {
-    /// No event (VirtualBox, QEMU): the device sees the abort.
+    /// No event (VirtualBox): the device sees the abort.
     #[default]
     NoEvent,
-    /// INVALID_DEVICE_REQUEST of type 5, whatever IG says: what illumos prints for that type (`get_illegal_req`).
+    /// INVALID_DEVICE_REQUEST of type 5, whatever IG says: what that type is to illumos (`get_illegal_req`). VirtualBox
+    /// has a reserved interrupt range in its place.
     InvalidDeviceRequest,
 }
 

@@ -219,6 +219,11 @@ fn a_log_outside_of_memory_loses_entries_and_runs_on() {
         let reason = DropReason::Unwritable { address: 1 << 40 };
         assert_eq!(dropped(&log.log(&rig, 1)), Some(reason));
         assert_eq!((rig.iommu.read(log.tail, 4), log.status(&rig)), (0, log.run));
+        let unwritable = LogStatistics {
+            unwritable: 1,
+            ..LogStatistics::default()
+        };
+        assert_eq!(log.statistics(&rig), unwritable);
     }
 }
 

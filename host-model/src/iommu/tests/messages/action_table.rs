@@ -74,6 +74,8 @@ cases! {
 
     // Other delivery modes.
     smi_is_forwarded: Case { data: SMI, ..Case::default() } => forwarded();
+    smi_is_forwarded_whatever_its_destination_mode:
+        Case { data: SMI, address: 0xfee0_0000 | LOGICAL, ..Case::default() } => forwarded();
     smi_is_refused_by_policy: Case { data: SMI, ..Case::default() }.policies(|p| p.smi = Smi::Abort)
         => silent(BlockReason::NotPassed(DeliveryMode::Smi));
 

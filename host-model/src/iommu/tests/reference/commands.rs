@@ -1,7 +1,9 @@
 //! Commands: all eight with and without their features, flags and operands, and answers of devices.
 
+use super::super::translate::read;
 use super::*;
 use crate::iommu::spec::features::{Efr, Efr2, Features};
+use crate::iommu::translate::{MemoryRequest, TranslationResponse};
 
 /// EFR.PreFSup, PPRSup, IASup, GASup; IotlbSup.
 fn everything() -> Config {
@@ -225,6 +227,79 @@ fn a_wait_that_is_over_holds_up_no_later_command() {
         rig.run();
         assert_eq!(rig.semaphore(), semaphore);
     }
+}
+
+/// An older lookup, until dropped.
+#[derive(Debug, Clone, Copy)]
+enum Older {
+    Interrupt(RequesterId),
+    Memory(RequesterId),
+}
+
+/// A command, and whether it waits for an older interrupt and memory request of [`RID`], and for those of another.
+const WAITS_FOR: [([u64; 2], [bool; 4]); 7] = [
+    (invalidate_dte(RID), [true, true, false, false]),
+    ([3 << 60 | 0x5e << 32, 0x1000], [false, true, false, true]),
+    (invalidate_irt(RID), [true, false, false, false]),
+    // PREFETCH_IOMMU_PAGES without Inval, and with.
+    ([6 << 60 | 0x4100, 0x1000], [false; 4]),
+    ([6 << 60 | 0x4100, 0x1010], [false, true, false, true]),
+    ([7 << 60 | 0x4100, 0], [false; 4]),
+    (INVALIDATE_ALL, [true; 4]),
+];
+
+#[test]
+fn an_invalidation_waits_for_the_older_lookups_that_may_use_what_it_invalidates() {
+    let other = RequesterId(0x4200);
+    let older = [
+        Older::Interrupt(RID),
+        Older::Memory(RID),
+        Older::Interrupt(other),
+        Older::Memory(other),
+    ];
+    for (command, waits) in WAITS_FOR {
+        for (older, waits) in older.into_iter().zip(waits) {
+            let rig = Rig::with(everything(), RUN);
+            let (interrupt, memory) = match older {
+                Older::Interrupt(requester) => (Some(rig.iommu.request(&Rig::message(requester, 3))), None),
+                Older::Memory(requester) => {
+                    let request = MemoryRequest {
+                        requester,
+                        ..read(0x1000)
+                    };
+                    (None, Some(rig.iommu.translate(&request)))
+                }
+            };
+            assert!(
+                matches!(
+                    (&interrupt, &memory),
+                    (Some(Response::Fill(_)), None) | (None, Some(TranslationResponse::Fill(_)))
+                ),
+                "it is under way"
+            );
+            rig.queue_all(&[command, completion_wait(1)]);
+            rig.run();
+            assert_eq!(rig.semaphore() == 0, waits, "{command:x?} after {older:?}");
+            drop((interrupt, memory));
+            rig.run();
+            assert_eq!(rig.semaphore(), 1, "{command:x?} after {older:?}");
+        }
+    }
+}
+
+#[test]
+fn a_wait_that_software_takes_back_stores_nothing_until_the_tail_is_beyond_it_again() {
+    let rig = Rig::new();
+    let token = rig.ask_until_irte_fill(&Rig::message(RID, 3));
+    rig.queue_all(&[invalidate_irt(RID), completion_wait(1)]);
+    rig.run();
+    rig.iommu.write(0x2008, 4, 16);
+    rig.complete(token);
+    rig.run();
+    assert_eq!((rig.semaphore(), rig.iommu.read(0x2000, 4)), (0, 16));
+    rig.iommu.write(0x2008, 4, 32);
+    rig.run();
+    assert_eq!((rig.semaphore(), rig.iommu.read(0x2000, 4)), (1, 32));
 }
 
 #[test]
