@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use host_model::driver::MsiMessage;
+use host_model::iommu::spec::Pasid;
 use host_model::iommu::translate::{
     Access, AddressType, MemoryRequest, TranslationResponse, TranslationToken,
 };
@@ -230,7 +231,7 @@ impl<'a> Machine<'a> {
                     address: address.bits(),
                     access: [Access::Read, Access::Write, Access::Atomic][usize::from(access % 3)],
                     kind: KINDS[usize::from(kind) % KINDS.len()],
-                    pasid: pasid.map(u32::from),
+                    pasid: pasid.and_then(|pasid| Pasid::new(pasid.into())),
                 }));
                 self.go_on(progress, completed);
             }
@@ -248,11 +249,13 @@ impl<'a> Machine<'a> {
                     last,
                     read: true,
                     write: last,
-                    pasid: pasid.map(|pasid| PasidPrefix {
-                        pasid: pasid.into(),
-                        execute: last,
-                        privileged: !last,
-                    }),
+                    pasid: pasid
+                        .and_then(|pasid| Pasid::new(pasid.into()))
+                        .map(|pasid| PasidPrefix {
+                            pasid,
+                            execute: last,
+                            privileged: !last,
+                        }),
                 });
                 self.memory.check_writes(&[]);
             }

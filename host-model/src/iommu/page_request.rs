@@ -6,6 +6,7 @@ use vm_memory::GuestMemory;
 use super::Iommu;
 use super::cache::{CacheEvent, CacheKind};
 use super::in_flight::LookupKind;
+use super::spec::Pasid;
 use super::spec::dte::{DteTranslation, RawDte};
 use super::spec::event::{Event, EventFlags};
 use super::spec::log::{PprEntry, PprFlags};
@@ -33,8 +34,8 @@ pub struct PageRequest {
 /// PASID TLP prefix (PCIe Base spec 6.20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PasidPrefix {
-    /// Process address space ID, 20 bits.
-    pub pasid: u32,
+    /// Of the process whose page it is.
+    pub pasid: Pasid,
     /// The device asks to execute.
     pub execute: bool,
     /// For privileged code.

@@ -3,6 +3,8 @@
 use bitfield_struct::bitfield;
 use sim_bridge::RequesterId;
 
+use super::Pasid;
+
 /// A page request as it lies in the PPR log: two little-endian quadwords.
 pub type RawPpr = [u64; 2];
 
@@ -53,8 +55,8 @@ pub struct PprFlags {
 pub struct PprEntry {
     /// Who asks.
     pub device: RequesterId,
-    /// Process address space ID, 20 bits, if the request has one: GN.
-    pub pasid: Option<u32>,
+    /// If the request has one: GN.
+    pub pasid: Option<Pasid>,
     /// Page request group index in bits 8:0, last request of the group in bit 9.
     pub tag: u16,
     /// Of the page: bits 63:12.
@@ -71,7 +73,7 @@ impl PprEntry {
     pub const fn encode(&self) -> RawPpr {
         let RequesterId(device) = self.device;
         let pasid = match self.pasid {
-            Some(pasid) => pasid & 0xf_ffff,
+            Some(pasid) => pasid.get(),
             None => 0,
         };
         let flags = self.flags.with_guest(self.pasid.is_some());
@@ -169,7 +171,7 @@ mod tests {
         ) {
             let address = page << 12;
             let flags = PprFlags::new().with_user(true).with_write(write);
-            let entry = PprEntry { device: RequesterId(device), pasid: Some(pasid), tag, address, flags };
+            let entry = PprEntry { device: RequesterId(device), pasid: Pasid::new(pasid), tag, address, flags };
             let [low, high] = entry.encode();
             let bits = if write { 0x160 } else { 0x140 };
             prop_assert_eq!(linux_ppr(low), (1, bits, device.into(), tag.into(), pasid.into()));

@@ -11,4 +11,7 @@ pub mod irte;
 pub mod log;
 pub mod msi;
 pub mod page_table;
+mod pasid;
 pub mod registers;
+
+pub use pasid::Pasid;

@@ -2,6 +2,7 @@
 
 use super::registers::{CONTROL, EVERYTHING, STATUS, with_efr};
 use super::*;
+use crate::iommu::spec::Pasid;
 
 const PPR_LOG: u64 = 0x60_0000;
 const PPR_LOG_EN: u64 = 1 << 13;
@@ -25,7 +26,7 @@ const REQUEST: PageRequest = PageRequest {
 };
 
 const PASID: Option<PasidPrefix> = Some(PasidPrefix {
-    pasid: 0xa_bcde,
+    pasid: Pasid::new(0xa_bcde).unwrap(),
     execute: true,
     privileged: false,
 });

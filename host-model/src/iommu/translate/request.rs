@@ -2,6 +2,7 @@
 
 use sim_bridge::RequesterId;
 
+use super::super::spec::Pasid;
 use super::super::spec::dte::DteError;
 use super::super::spec::event::Event;
 use super::super::spec::page_table::{PageAttributes, Permissions};
@@ -19,8 +20,8 @@ pub struct MemoryRequest {
     pub access: Access,
     /// AT of the TLP.
     pub kind: AddressType,
-    /// From the TLP's PASID prefix, 20 bits.
-    pub pasid: Option<u32>,
+    /// From the TLP's PASID prefix.
+    pub pasid: Option<Pasid>,
 }
 
 /// What a memory request does.
@@ -127,10 +128,10 @@ pub enum TranslationError {
     TranslationInvalid,
     /// A PASID, and DTE.GV is 0.
     #[error("PASID {0:#x} without guest translation")]
-    UnexpectedPasid(u32),
+    UnexpectedPasid(Pasid),
     /// A PASID, and DTE.GV is 1: guest page tables are not modelled.
     #[error("PASID {0:#x}: guest translation is not modelled")]
-    GuestTranslation(u32),
+    GuestTranslation(Pasid),
     /// DTE.IR or DTE.IW does not allow it.
     #[error("the DTE does not allow {0:?}")]
     DtePermissions(Access),

@@ -1,6 +1,7 @@
 //! What table entries say of a memory request, without memory or caches.
 
 use super::super::config::{OutOfRangeDevice, Policies, RepeatedPageFaults};
+use super::super::spec::Pasid;
 use super::super::spec::dte::{
     DteError, HostTranslation, MemoryDte, MemoryDteRules, PageTables, RawDte, Suppress,
 };
@@ -273,7 +274,7 @@ impl MemoryJudge<'_> {
         self.page_fault(reason, domain, suppress, flags)
     }
 
-    fn pasid(&self, dte: &MemoryDte, pasid: u32) -> Refusal {
+    fn pasid(&self, dte: &MemoryDte, pasid: Pasid) -> Refusal {
         let reason = if dte.guest {
             TranslationError::GuestTranslation(pasid)
         } else {

@@ -2,6 +2,8 @@
 
 use bitfield_struct::bitfield;
 
+use super::super::Pasid;
+
 /// Flags of an event, and the PASID that GN makes valid; which of them an event has depends on its code.
 ///
 /// The flags lie as in bits 56:48 of the first quadword, where Linux prints them.
@@ -34,10 +36,10 @@ pub struct EventFlags {
 }
 
 impl EventFlags {
-    /// With the PASID of a request that has one: GN. Only its low 20 bits are looked at.
-    pub const fn with_pasid_of(self, pasid: Option<u32>) -> Self {
+    /// With the PASID of a request that has one: GN.
+    pub const fn with_pasid_of(self, pasid: Option<Pasid>) -> Self {
         match pasid {
-            Some(pasid) => self.with_guest(true).with_pasid(pasid & 0xf_ffff),
+            Some(pasid) => self.with_guest(true).with_pasid(pasid.get()),
             None => self,
         }
     }

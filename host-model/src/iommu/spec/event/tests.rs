@@ -1,5 +1,6 @@
 //! Layouts against Linux's decoder, lines from real machines, and bit positions written by hand.
 
+use super::super::Pasid;
 use super::*;
 use crate::iommu::tests::linux_event;
 
@@ -178,7 +179,7 @@ fn each_event_has_only_the_flags_of_its_layout() {
 #[test]
 fn a_pasid_stands_where_linux_looks_for_it() {
     // "IOMMU Event Log encodes 20-bit PASID": 15:0 in bits 47:32, 19:16 in bits 19:16. INVALID_PPR_REQUEST: 31:16, 45:42.
-    let pasid = EventFlags::new().with_pasid_of(Some(0xa_bcde));
+    let pasid = EventFlags::new().with_pasid_of(Pasid::new(0xa_bcde));
     for (event, code, _) in each(pasid) {
         let (expected, guest) = match code {
             1 | 2 | 4 | 8 => (0xbcde_000a_0000, 48),

@@ -175,13 +175,13 @@ cases! {
     // PASIDs.
     a_pasid_without_gv_faults: identity(0).pasid(0x4_2042)
         => reported(
-            TranslationError::UnexpectedPasid(0x4_2042),
+            TranslationError::UnexpectedPasid(Pasid::new(0x4_2042).unwrap()),
             "IO_PAGE_FAULT device=41:00.0 domain=0x42042 address=0x1abc flags=0x0001",
         );
     a_pasid_with_gv_faults_because_guest_tables_are_not_modelled:
         Case::dte(3 | READ_WRITE | GV, 0x5e).features(Efr::new().with_gt_sup(true)).pasid(7)
         => reported(
-            TranslationError::GuestTranslation(7),
+            TranslationError::GuestTranslation(Pasid::new(7).unwrap()),
             "IO_PAGE_FAULT device=41:00.0 domain=0x0007 address=0x1abc flags=0x0001",
         );
     gv_means_nothing_to_a_request_without_pasid:

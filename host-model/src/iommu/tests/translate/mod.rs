@@ -1,6 +1,7 @@
 //! Memory requests. Device table and page table entries are written as raw bits, as Linux writes them.
 
 use super::*;
+use crate::iommu::spec::Pasid;
 use crate::iommu::spec::features::{Efr, Efr2, Features};
 use crate::iommu::translate::{
     Access, AddressType, MemoryRequest, TranslationError, TranslationOutcome, TranslationResponse,
@@ -159,7 +160,7 @@ impl Case {
 
     pub(super) fn pasid(self, pasid: u32) -> Self {
         let request = MemoryRequest {
-            pasid: Some(pasid),
+            pasid: Pasid::new(pasid),
             ..self.request
         };
         Self { request, ..self }
