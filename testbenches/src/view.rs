@@ -308,7 +308,7 @@ fn root_hidden(word: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use host_model::iommu::translate::{Access, AddressType, TranslationError};
+    use host_model::iommu::translate::{Access, Addressing, TranslationError};
     use host_model::trace::{Lock, Source};
     use sim_bridge::{RequesterId, SimTime};
 
@@ -351,8 +351,7 @@ mod tests {
             requester: RequesterId::new(0x41, 0, 0),
             address: 0x1000,
             access: Access::Write,
-            kind: AddressType::Untranslated,
-            pasid: None,
+            addressing: Addressing::UNTRANSLATED,
         };
         let about = InterruptSource::Event;
         let judged = |outcome, freshness| Kind::Translated {

@@ -5,7 +5,7 @@ pub mod bare;
 use std::hint::spin_loop;
 use std::sync::Arc;
 
-use host_model::iommu::translate::{Access, AddressType, MemoryRequest, TranslationOutcome};
+use host_model::iommu::translate::{Access, Addressing, MemoryRequest, TranslationOutcome};
 use host_model::iommu::{CacheShape, Config, Interrupt, InterruptRequest, Iommu, Outcome, Response, Step};
 use sim_bridge::RequesterId;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -61,8 +61,7 @@ pub fn translations() -> Vec<MemoryRequest> {
         requester: interrupt.requester,
         address: (page(interrupt.requester, interrupt.data) << 12) + 0x40,
         access: Access::Write,
-        kind: AddressType::Untranslated,
-        pasid: None,
+        addressing: Addressing::UNTRANSLATED,
     };
     requests().iter().map(of).collect()
 }

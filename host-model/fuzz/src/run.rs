@@ -6,7 +6,7 @@ use std::sync::Arc;
 use host_model::driver::MsiMessage;
 use host_model::iommu::spec::Pasid;
 use host_model::iommu::translate::{
-    Access, AddressType, MemoryRequest, TranslationResponse, TranslationToken,
+    Access, AddressType, Addressing, MemoryRequest, TranslationResponse, TranslationToken,
 };
 use host_model::iommu::{
     FillToken, InterruptRequest, Iommu, IotlbResponse, Outcome, PageRequest, PasidPrefix, Response,
@@ -230,8 +230,10 @@ impl<'a> Machine<'a> {
                     requester: RequesterId(device.id()),
                     address: address.bits(),
                     access: [Access::Read, Access::Write, Access::Atomic][usize::from(access % 3)],
-                    kind: KINDS[usize::from(kind) % KINDS.len()],
-                    pasid: pasid.and_then(|pasid| Pasid::new(pasid.into())),
+                    addressing: Addressing::new(
+                        KINDS[usize::from(kind) % KINDS.len()],
+                        pasid.and_then(|pasid| Pasid::new(pasid.into())),
+                    ),
                 }));
                 self.go_on(progress, completed);
             }

@@ -6,7 +6,7 @@ use super::Machine;
 use crate::checker::Freshness;
 use crate::iommu::TableEntry;
 use crate::iommu::translate::{
-    Access, AddressType, MemoryRequest, ObservedTranslation, Translation, TranslationOutcome,
+    Access, AddressType, Addressing, MemoryRequest, ObservedTranslation, Translation, TranslationOutcome,
     TranslationResponse,
 };
 use crate::trace::{Dropped, Kind, Source};
@@ -25,8 +25,7 @@ impl Machine {
             requester: write.requester,
             address: write.address,
             access: Access::Write,
-            kind,
-            pasid: None,
+            addressing: Addressing::new(kind, None),
         };
         let Some(start) = physical(&request, self.translate(request).await) else {
             return self.drop_write(link, write, Dropped::Refused);
@@ -64,11 +63,10 @@ impl Machine {
             requester: read.requester,
             address: read.address,
             access: Access::Read,
-            kind: address_type(tlp.attributes),
-            pasid: None,
+            addressing: Addressing::new(address_type(tlp.attributes), None),
         };
         let outcome = self.translate(request).await;
-        let answer = match request.kind {
+        let answer = match request.addressing.kind() {
             AddressType::TranslationRequest => translation(read, outcome),
             AddressType::Untranslated | AddressType::Translated => {
                 self.read_at(read, physical(&request, outcome))

@@ -9,9 +9,7 @@ use host_model::iommu::spec::command::Command;
 use host_model::iommu::spec::event::Event as IommuEvent;
 use host_model::iommu::spec::irte::IrteFormat;
 use host_model::iommu::spec::log::{GaEntry, PprEntry};
-use host_model::iommu::translate::{
-    Access, AddressType, MemoryRequest, TranslationError, TranslationOutcome,
-};
+use host_model::iommu::translate::{Access, Addressing, MemoryRequest, TranslationError, TranslationOutcome};
 use host_model::iommu::{
     Answer, BlockReason, DeliveryMode, DropReason, HaltReason, Interrupt, InterruptForm, InterruptRequest,
     InterruptSource, Notice, Outcome as Goes, Posted, Step,
@@ -256,8 +254,7 @@ fn answers() -> Vec<Kind> {
         requester: NTB,
         address: 0x1000,
         access: Access::Write,
-        kind: AddressType::Untranslated,
-        pasid: None,
+        addressing: Addressing::UNTRANSLATED,
     };
     let refused = TranslationOutcome::Refused {
         reason: TranslationError::DtePermissions(Access::Write),

@@ -9,7 +9,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::super::spec::dte::RawDte;
 use super::super::spec::irte::RawIrte;
 use super::super::sync::AtomicU64;
-use super::super::translate::{Access, AddressType, MemoryRequest, TranslationOutcome};
+use super::super::translate::{Access, Addressing, MemoryRequest, TranslationOutcome};
 use super::super::*;
 use super::{both, model};
 
@@ -133,8 +133,7 @@ impl Rig {
             requester: RequesterId(0),
             address: 0x40,
             access: Access::Read,
-            kind: AddressType::Untranslated,
-            pasid: None,
+            addressing: Addressing::UNTRANSLATED,
         });
         let TranslationOutcome::Translated(translation) = outcome else {
             panic!("{outcome:?}")

@@ -1,12 +1,8 @@
 use std::fmt;
-use std::num::NonZeroU32;
 
 /// Process address space ID: 20 bits (PCIe Base spec 6.20).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pasid(
-    /// One more than the ID, so that an `Option` of it is no larger.
-    NonZeroU32,
-);
+pub struct Pasid(u32);
 
 impl Pasid {
     /// Bits.
@@ -14,21 +10,22 @@ impl Pasid {
 
     /// `None` if it has more bits.
     pub const fn new(pasid: u32) -> Option<Self> {
-        match NonZeroU32::new(pasid.wrapping_add(1)) {
-            Some(above) if pasid < 1 << Self::BITS => Some(Self(above)),
-            _ => None,
+        if pasid < 1 << Self::BITS {
+            Some(Self(pasid))
+        } else {
+            None
         }
     }
 
     /// The 20 bits.
     pub const fn get(self) -> u32 {
-        self.0.get() - 1
+        self.0
     }
 }
 
 impl fmt::LowerHex for Pasid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::LowerHex::fmt(&self.get(), f)
+        fmt::LowerHex::fmt(&self.0, f)
     }
 }
 
@@ -50,6 +47,5 @@ mod tests {
         for none in [0x10_0000, u32::MAX] {
             assert_eq!(Pasid::new(none), None);
         }
-        assert_eq!(size_of::<Option<Pasid>>(), size_of::<u32>());
     }
 }

@@ -22,7 +22,7 @@ use super::super::tables::Dte;
 use super::iotlb::{Began, FillGuard, Iotlb};
 use super::observed::{PageLookup, PteRead};
 use super::page_walk::{PageWalk, WalkStep};
-use super::request::{AddressType, MemoryRequest, Translation, TranslationOutcome, TranslationResponse};
+use super::request::{Addressing, MemoryRequest, Translation, TranslationOutcome, TranslationResponse};
 use super::verdict::{Domain, DteVerdict, Exclusion, MemoryJudge, Refusal};
 
 /// What memory requests look at beside the device table.
@@ -310,7 +310,7 @@ impl<M: GuestMemory> Iommu<M> {
     #[inline(always)]
     fn known_translation(&self, request: &MemoryRequest, lines: Lines) -> Option<Translation> {
         let iotlb = &self.translations.iotlb;
-        if request.kind != AddressType::Untranslated || request.pasid.is_some() {
+        if request.addressing != Addressing::UNTRANSLATED {
             return None;
         }
         let counters = self.counters.own()?;

@@ -17,7 +17,7 @@ pub use lookup::TranslationToken;
 pub use observed::{ObservedTranslation, PageLookup, PteRead};
 pub use page_walk::WalkError;
 pub use request::{
-    Access, AddressType, MemoryRequest, Translation, TranslationError, TranslationOutcome,
+    Access, AddressType, Addressing, MemoryRequest, Translation, TranslationError, TranslationOutcome,
     TranslationResponse,
 };
 

@@ -1,5 +1,7 @@
 //! Memory requests and what the IOMMU makes of them.
 
+use std::fmt;
+
 use sim_bridge::RequesterId;
 
 use super::super::spec::Pasid;
@@ -11,17 +13,17 @@ use super::page_walk::WalkError;
 
 /// A memory request that is not an interrupt message. It crosses no 4 KiB boundary, as no PCIe request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub struct MemoryRequest {
+    // Without an offset a hit compares it in one step.
+    /// What the address means.
+    pub addressing: Addressing,
     /// From the TLP.
     pub requester: RequesterId,
-    /// Of the first byte.
-    pub address: u64,
     /// What it does.
     pub access: Access,
-    /// AT of the TLP.
-    pub kind: AddressType,
-    /// From the TLP's PASID prefix.
-    pub pasid: Option<Pasid>,
+    /// Of the first byte.
+    pub address: u64,
 }
 
 /// What a memory request does.
@@ -53,6 +55,54 @@ pub enum AddressType {
     TranslationRequest,
     /// 2: the address is what a translation request was answered with.
     Translated,
+}
+
+/// What the address of a memory request means.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Addressing(
+    /// Both in one word, which most requests have as 0: the type in bits 1:0, one more than the PASID above.
+    u32,
+);
+
+impl Addressing {
+    /// Untranslated, and no PASID.
+    pub const UNTRANSLATED: Self = Self::new(AddressType::Untranslated, None);
+
+    /// AT of the TLP, and the PASID of its prefix.
+    pub const fn new(kind: AddressType, pasid: Option<Pasid>) -> Self {
+        let pasid = match pasid {
+            Some(pasid) => pasid.get() + 1,
+            None => 0,
+        };
+        Self(pasid << 2 | kind as u32)
+    }
+
+    /// AT of the TLP.
+    pub const fn kind(self) -> AddressType {
+        match self.0 & 3 {
+            0 => AddressType::Untranslated,
+            1 => AddressType::TranslationRequest,
+            _ => AddressType::Translated,
+        }
+    }
+
+    /// From the TLP's PASID prefix.
+    pub const fn pasid(self) -> Option<Pasid> {
+        match (self.0 >> 2).checked_sub(1) {
+            Some(pasid) => Pasid::new(pasid),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Debug for Addressing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut addressing = f.debug_struct("Addressing");
+        addressing
+            .field("kind", &self.kind())
+            .field("pasid", &self.pasid())
+            .finish()
+    }
 }
 
 /// What a memory request or a fill leads to.
@@ -164,5 +214,27 @@ impl TranslationError {
                 | Self::Permissions { .. }
                 | Self::NotMapped(_)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addressing_keeps_type_and_pasid() {
+        let pasids = [None, Pasid::new(0), Pasid::new(1), Pasid::new(0xf_ffff)];
+        for kind in [
+            AddressType::Untranslated,
+            AddressType::TranslationRequest,
+            AddressType::Translated,
+        ] {
+            for pasid in pasids {
+                let addressing = Addressing::new(kind, pasid);
+                assert_eq!((addressing.kind(), addressing.pasid()), (kind, pasid));
+                let plain = kind == AddressType::Untranslated && pasid.is_none();
+                assert_eq!(addressing == Addressing::UNTRANSLATED, plain);
+            }
+        }
     }
 }

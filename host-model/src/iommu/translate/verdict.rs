@@ -80,9 +80,10 @@ impl MemoryJudge<'_> {
         let MemoryRequest {
             address,
             access,
-            kind,
+            addressing,
             ..
         } = *self.request;
+        let kind = addressing.kind();
         if !iommu_en {
             return match kind {
                 AddressType::TranslationRequest => Err(silent(TranslationError::Disabled)),
@@ -103,7 +104,7 @@ impl MemoryJudge<'_> {
     #[inline]
     pub(in super::super) fn dte(&self, raw: &RawDte) -> Result<DteVerdict, Refusal> {
         let parsed = MemoryDte::parse(raw, self.rules).map_err(|error| self.illegal_dte(error))?;
-        let untranslated = self.request.kind == AddressType::Untranslated;
+        let untranslated = self.request.addressing.kind() == AddressType::Untranslated;
         let Some(dte) = parsed else {
             return if untranslated {
                 Ok(DteVerdict::Answer(TranslationOutcome::Forwarded))
@@ -114,10 +115,10 @@ impl MemoryJudge<'_> {
         if !untranslated && !dte.iotlb {
             return Err(self.not_allowed());
         }
-        if self.request.kind == AddressType::Translated {
+        if self.request.addressing.kind() == AddressType::Translated {
             return Ok(DteVerdict::Answer(TranslationOutcome::Forwarded));
         }
-        if let Some(pasid) = self.request.pasid {
+        if let Some(pasid) = self.request.addressing.pasid() {
             return Err(self.pasid(&dte, pasid));
         }
         if self.exclusion.holds(self.request.address, &dte) {
@@ -230,7 +231,8 @@ impl MemoryJudge<'_> {
     /// A translation request is told what is allowed; other requests must be.
     #[inline]
     fn allows(&self, permissions: Permissions) -> bool {
-        self.request.kind == AddressType::TranslationRequest || permissions.allow(self.request.access.needs())
+        self.request.addressing.kind() == AddressType::TranslationRequest
+            || permissions.allow(self.request.access.needs())
     }
 
     fn allowed_by_dte(&self, permissions: Permissions, dte: &MemoryDte) -> Result<(), Refusal> {
@@ -242,7 +244,7 @@ impl MemoryJudge<'_> {
     }
 
     fn identity(&self, permissions: Permissions) -> DteVerdict {
-        DteVerdict::Answer(match self.request.kind {
+        DteVerdict::Answer(match self.request.addressing.kind() {
             AddressType::TranslationRequest => TranslationOutcome::Translated(Translation {
                 address: self.request.address,
                 attributes: PageAttributes::new()
@@ -297,9 +299,10 @@ impl MemoryJudge<'_> {
             address: self.request.address,
             flags: flags
                 .with_write(self.is_write())
-                .with_pasid_of(self.request.pasid),
+                .with_pasid_of(self.request.addressing.pasid()),
         };
-        let is_reported = self.request.kind != AddressType::TranslationRequest && suppress != Suppress::All;
+        let is_reported =
+            self.request.addressing.kind() != AddressType::TranslationRequest && suppress != Suppress::All;
         Refusal {
             reason,
             event: is_reported.then_some(event),
@@ -322,7 +325,7 @@ impl MemoryJudge<'_> {
     }
 
     fn not_allowed(&self) -> Refusal {
-        let kind = self.request.kind;
+        let kind = self.request.addressing.kind();
         let invalid = match kind {
             AddressType::TranslationRequest => InvalidRequest::TranslationRefused,
             _ => InvalidRequest::Pretranslated,
@@ -335,7 +338,7 @@ impl MemoryJudge<'_> {
             device: self.request.requester,
             address: self.request.address,
             request: invalid,
-            flags: EventFlags::new().with_pasid_of(self.request.pasid),
+            flags: EventFlags::new().with_pasid_of(self.request.addressing.pasid()),
         };
         reported(reason, event)
     }
@@ -344,13 +347,14 @@ impl MemoryJudge<'_> {
     fn flags(&self) -> EventFlags {
         EventFlags::new()
             .with_write(self.is_write())
-            .with_translation(self.request.kind == AddressType::TranslationRequest)
-            .with_pasid_of(self.request.pasid)
+            .with_translation(self.request.addressing.kind() == AddressType::TranslationRequest)
+            .with_pasid_of(self.request.addressing.pasid())
     }
 
     /// RW, which says nothing of a translation request.
     fn is_write(&self) -> bool {
-        self.request.kind != AddressType::TranslationRequest && self.request.access.needs().write()
+        self.request.addressing.kind() != AddressType::TranslationRequest
+            && self.request.access.needs().write()
     }
 }
 

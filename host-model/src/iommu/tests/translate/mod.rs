@@ -4,8 +4,8 @@ use super::*;
 use crate::iommu::spec::Pasid;
 use crate::iommu::spec::features::{Efr, Efr2, Features};
 use crate::iommu::translate::{
-    Access, AddressType, MemoryRequest, TranslationError, TranslationOutcome, TranslationResponse,
-    TranslationToken,
+    Access, AddressType, Addressing, MemoryRequest, TranslationError, TranslationOutcome,
+    TranslationResponse, TranslationToken,
 };
 
 mod caching;
@@ -46,8 +46,7 @@ pub(super) const fn request(access: Access, address: u64) -> MemoryRequest {
         requester: RID,
         address,
         access,
-        kind: AddressType::Untranslated,
-        pasid: None,
+        addressing: Addressing::UNTRANSLATED,
     }
 }
 
@@ -154,13 +153,17 @@ impl Case {
     }
 
     pub(super) fn kind(self, kind: AddressType) -> Self {
-        let request = MemoryRequest { kind, ..self.request };
+        let addressing = Addressing::new(kind, self.request.addressing.pasid());
+        let request = MemoryRequest {
+            addressing,
+            ..self.request
+        };
         Self { request, ..self }
     }
 
     pub(super) fn pasid(self, pasid: u32) -> Self {
         let request = MemoryRequest {
-            pasid: Pasid::new(pasid),
+            addressing: Addressing::new(self.request.addressing.kind(), Pasid::new(pasid)),
             ..self.request
         };
         Self { request, ..self }

@@ -7,7 +7,7 @@ use super::*;
 use crate::iommu::TableEntry;
 use crate::iommu::spec::command::Command;
 use crate::iommu::translate::{
-    Access, AddressType, MemoryRequest, ObservedTranslation, TranslationOutcome, TranslationResponse,
+    Access, Addressing, MemoryRequest, ObservedTranslation, TranslationOutcome, TranslationResponse,
     TranslationToken,
 };
 
@@ -225,8 +225,7 @@ impl<'a> Run<'a> {
                     requester: RIDS[device],
                     address: 0x1000 * page as u64 + 0x10,
                     access: if write { Access::Write } else { Access::Read },
-                    kind: AddressType::Untranslated,
-                    pasid: None,
+                    addressing: Addressing::UNTRANSLATED,
                 };
                 let mut asked = Asked {
                     request,
