@@ -202,7 +202,8 @@ impl<const N: usize, const HASHED: bool> Cache<N, KnownHits, HASHED> {
         self.listener.others_in_set > 0
     }
 
-    /// What was remembered of an entry under this stamp. The key may be without [`TOP_OF_KEY`], if the stamp has it.
+    /// What was remembered of an entry under this stamp. The key may be without its [top](super::TOP_OF_KEY), if
+    /// the stamp has it.
     #[inline(always)]
     pub(in super::super) fn recall(&self, lines: Lines, key: u64, stamp: u64) -> Option<u64> {
         self.recall_as(lines, Self::hash(key), stamp | key)

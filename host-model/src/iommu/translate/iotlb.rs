@@ -96,8 +96,10 @@ impl DomainHash {
     }
 }
 
-fn key(tag: Tag) -> u64 {
-    hash(tag.into_bits()) >> (u64::BITS - KEY_BITS)
+/// With the domain's highest bits, which are no part of the tag: domains that differ in them only have sets of their own.
+fn key(domain: u16, address: u64) -> u64 {
+    let tag = Tag::of(domain, address).into_bits();
+    hash(tag ^ u64::from(domain >> 12) << 60) >> (u64::BITS - KEY_BITS)
 }
 
 /// What is known of 4 KiB of a page.
@@ -205,7 +207,7 @@ impl Iotlb {
     pub(super) fn find(&self, domain: &Domain, address: u64) -> Option<Page> {
         let tag = Tag::of(domain.id, address);
         let of_tag = |words: &Words<WORDS>| page_of(words, tag, domain.id);
-        let (place, page) = self.cache.find(key(tag), of_tag)?;
+        let (place, page) = self.cache.find(key(domain.id, address), of_tag)?;
         self.remember(place, domain, address, &page);
         Some(page)
     }
@@ -227,7 +229,7 @@ impl Iotlb {
     /// may have been read before an invalidation.
     pub(in super::super) fn guard(&self, domain: u16, address: u64, began: Began) -> FillGuard {
         self.largest.fetch_max(PAGE_SHIFT.into(), SeqCst);
-        let guard = self.cache.guard(key(Tag::of(domain, address)));
+        let guard = self.cache.guard(key(domain, address));
         // Last: an invalidation counts itself before it looks at `largest` and moves guards.
         FillGuard((self.begin() == began).then_some((guard, began)))
     }
@@ -259,7 +261,9 @@ impl Iotlb {
         let tag = Tag::of(id, address);
         let words = [tag.into_bits(), Mapping::of(id, page).into_bits()];
         let same = |words: &Words<WORDS>| page_of(words, tag, id).is_some();
-        let inserted = self.cache.insert(key(tag), words, guard, same, |_, _| true);
+        let inserted = self
+            .cache
+            .insert(key(id, address), words, guard, same, |_, _| true);
         if let Inserted::Filled { place, .. } = inserted {
             self.remember(place, domain, address, page);
         }
@@ -276,7 +280,7 @@ impl Iotlb {
                     let address = addresses.start() + (page << PAGE_SHIFT);
                     let tag = Tag::of(domain, address);
                     let is_of = |words: &Words<WORDS>| page_of(words, tag, domain).is_some();
-                    self.cache.drop_key_where(key(tag), is_of);
+                    self.cache.drop_key_where(key(domain, address), is_of);
                 }
             }
             _ => {

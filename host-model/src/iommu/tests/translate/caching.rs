@@ -147,6 +147,24 @@ fn domains_do_not_share_translations() {
 }
 
 #[test]
+fn domains_that_differ_in_their_highest_bits_only_leave_each_other_in_the_iotlb() {
+    let rig = rig();
+    let [low, ..] = dte_tables(2, ROOT);
+    let of_domain = |high: u16| MemoryRequest {
+        requester: RequesterId(0x2000 + high),
+        ..read(0x1000)
+    };
+    for high in 0..16 {
+        let request = of_domain(high);
+        rig.set_dte(request.requester, [low, (high << 12 | DOMAIN).into(), 0, 0]);
+        rig.translate(&request);
+    }
+    for high in 0..16 {
+        assert_eq!(cached(&rig, &of_domain(high)), Some(0x10_1000), "{high:#x}");
+    }
+}
+
+#[test]
 fn every_address_bit_tells_pages_apart() {
     let features = Features::new(Efr::new().with_hats(2), Efr2::new()).unwrap();
     let rig = with(Config {
