@@ -12,10 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
-use super::handshake::{CREATOR, await_opener, identify, io_error, join, lay_out};
+use super::handshake::{CREATOR, OPENER, await_opener, identify, io_error, join, lay_out};
 use super::{LinkConfig, LinkError};
 use crate::link::port::Parts;
 use crate::link::{Port, lock};
+
+/// Its lock is behind those of the sides.
+const REMOVER: usize = OPENER + 1;
 
 /// How often another process may take the path while this one clears it.
 const ATTEMPTS: usize = 16;
@@ -161,13 +164,21 @@ fn clear(path: &Path, place: &str) -> Result<(), LinkError> {
         Ok(_) | Err(LinkError::Truncated { .. }) => {}
         Err(e) => return Err(e),
     }
-    // Held until it is removed: nobody else takes it for stale in the meantime.
-    if !lock::hold(&file, CREATOR).map_err(io_error(place, "lock it"))? {
+    // Held until it is removed.
+    claim(&file, place)?;
+    NamedFile::new(path.to_owned(), &file, true, place).map(drop)
+}
+
+/// Makes sure that a file's creator is dead, and that nobody else removes it. The creator's lock is left alone: an opener
+/// would take the file for live.
+fn claim(file: &File, place: &str) -> Result<(), LinkError> {
+    let live = lock::held(file, CREATOR).map_err(io_error(place, "look at its lock"))?;
+    if live || !lock::hold(file, REMOVER).map_err(io_error(place, "lock it"))? {
         return Err(LinkError::InUse {
             place: place.to_owned(),
         });
     }
-    NamedFile::new(path.to_owned(), &file, true, place).map(drop)
+    Ok(())
 }
 
 fn watch_directory(path: &Path) -> io::Result<OwnedFd> {
@@ -225,5 +236,37 @@ impl Drop for NamedFile {
             // Nobody is left to tell if it fails.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_to_be_removed_is_not_taken_for_live() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("link");
+        File::create_new(&path).expect("a new file");
+        let open = || open_file(&path).expect("it is there");
+        lay_out(&open(), &LinkConfig::new("host"), "link").expect("laid out");
+        let remover = open();
+        claim(&remover, "link").expect("its creator is gone");
+        assert!(matches!(find(&path, "link"), Ok(Found::Stale)));
+        let other = claim(&open(), "link");
+        assert!(matches!(other, Err(LinkError::InUse { .. })), "{other:?}");
+    }
+
+    #[test]
+    fn what_a_creator_holds_is_not_removed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("link");
+        File::create_new(&path).expect("a new file");
+        let open = || open_file(&path).expect("it is there");
+        let creator = open();
+        lay_out(&creator, &LinkConfig::new("host"), "link").expect("laid out");
+        assert!(matches!(find(&path, "link"), Ok(Found::Live(_))));
+        let claimed = claim(&open(), "link");
+        assert!(matches!(claimed, Err(LinkError::InUse { .. })), "{claimed:?}");
     }
 }
